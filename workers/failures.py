@@ -1,0 +1,70 @@
+"""Why a trial did not complete: from whatever its code raised to a cause, a sentence and a bounded log."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from workers.contract import Cause
+
+MESSAGE_CHARACTERS = 2_000
+LOG_BYTES = 64 * 1024
+_LINE_CHARACTERS = 4_000
+
+
+class NonFinite(Exception):
+    """A loss or the objective became NaN or infinite."""
+
+
+class StorageFailed(Exception):
+    """An artifact could not be written: disk full, no permission, mount gone."""
+
+
+def cause_of(error: BaseException) -> Cause:
+    """The cause class of an error that left a trial's code. Names TensorFlow's errors without importing it."""
+    if isinstance(error, NonFinite):
+        return "non_finite"
+    if isinstance(error, StorageFailed):
+        return "storage"
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, MemoryError) or "ResourceExhaustedError" in kinds:
+        return "oom"
+    return "user_error"
+
+
+def sentence_of(error: BaseException) -> str:
+    """One bounded sentence: the error's kind and what it says, and where in the user's code it arose."""
+    if isinstance(error, NonFinite | StorageFailed):
+        return _text(error)
+    if isinstance(error, SystemExit):
+        return f"The code called sys.exit({error.code!r}){_place(error)}."
+    text = _text(error)
+    return f"{type(error).__name__}{_place(error)}: {text}" if text else f"{type(error).__name__}{_place(error)}."
+
+
+def log_of(error: BaseException) -> str:
+    """The traceback, newest frames kept, at most 64 KiB; no line is longer than 4000 characters."""
+    try:
+        lines = list(traceback.TracebackException.from_exception(error).format())
+    except Exception as failure:  # noqa: BLE001 - an error whose own __str__ fails must not take the worker with it
+        lines = [*traceback.format_tb(error.__traceback__), f"{type(error).__name__} (its text: {failure!r})\n"]
+    text = "".join(line if len(line) <= _LINE_CHARACTERS else line[:_LINE_CHARACTERS] + "…\n" for line in lines)
+    return text.encode("utf-8", "replace")[-LOG_BYTES:].decode("utf-8", "ignore")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - user code again
+        text = "(its text cannot be read)"
+    return text if len(text) <= MESSAGE_CHARACTERS else text[:MESSAGE_CHARACTERS] + "…"
+
+
+def _place(error: BaseException) -> str:
+    """` (file.py, line 12)` of the innermost frame that is neither a library's nor ours."""
+    here = str(Path(__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        if not frame.filename.startswith((here, "<")) and "site-packages" not in frame.filename:
+            return f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return ""

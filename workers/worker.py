@@ -1,0 +1,181 @@
+"""A worker: a plain object that trains assignments in slices. It knows no transport; launchers call it.
+
+One assignment at a time, in threads of its own; between two slices the training goes on up to the epoch that was
+asked for. A thread that never comes back to the gate cannot be killed from inside its process: `WorkerStuck`
+tells the launcher to replace the worker.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Protocol
+
+from workers.contract import Assignment, CheckReport, SliceResult, Training
+from workers.failures import cause_of, log_of, sentence_of
+from workers.gate import Events, Gate, Lane, TrialStopped
+
+STOP_SECONDS = 5.0
+
+
+class WorkerStuck(RuntimeError):
+    """Code of the last assignment is still running and cannot be ended; only the end of the process ends it."""
+
+
+class Trainer(Protocol):
+    """Trains the members of one assignment. `Turns` is the general one."""
+
+    @property
+    def progress(self) -> int:
+        """Batches since the assignment began."""
+        ...
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        ...
+
+    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+        """End the trials in `drop`, train the others up to epoch `until`, wait for that at most `seconds`."""
+        ...
+
+    def stop(self, seconds: float) -> bool:
+        """End everything; whether nothing of it is left running after at most `seconds`."""
+        ...
+
+
+class Turns:
+    """Trains any assignment: a thread per member, one of them training at a time, up to the open epoch.
+
+    Members therefore share a process but gain no speed from being together.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._gate = Gate(assignment.members)
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane,), name=f"trial-{lane.member.trial}", daemon=True)
+            for lane in self._gate.lanes
+        ]
+
+    @property
+    def progress(self) -> int:
+        return self._gate.progress
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+        self._gate.drop(drop)
+        self._gate.open(until)
+        self._gate.wait(seconds)
+        return self._gate.take()
+
+    def stop(self, seconds: float) -> bool:
+        self._gate.drop([lane.member.trial for lane in self._gate.lanes])
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, lane: Lane) -> None:
+        try:
+            lane.begin()
+            lane.end(best_epoch=self._train(lane))
+        except TrialStopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything, and the worker lives on
+            lane.end(cause_of(error), sentence_of(error), log_of(error))
+        finally:
+            if not self._gate.busy:
+                _forget()
+            lane.leave()
+
+    def _train(self, lane: Lane) -> int | None:
+        if self._assignment.training.loop:
+            from workers.loop import train_loop
+
+            return train_loop(lane, self._assignment.training)
+        from workers.training import train_model
+
+        return train_model(lane, self._assignment.training, self._assignment.resources)
+
+
+class Worker:
+    """Trains one assignment at a time. All methods are called from one thread.
+
+    `trials` counts the trials that have been started here, for recycling.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.trials = 0
+        self.assignment: Assignment | None = None
+        self._trainer: Trainer | None = None
+
+    def start(self, assignment: Assignment) -> None:
+        """Begin an assignment and return at once; the last one, if any, ends first. Raises `WorkerStuck`."""
+        self.stop()
+        self.assignment = assignment
+        self.trials += len(assignment.members)
+        self._trainer = Turns(assignment)
+        self._trainer.start()
+
+    def advance(self, until: int, seconds: float, drop: Collection[int] = ()) -> SliceResult:
+        """Train on to epoch `until` and return everything new since the last slice.
+
+        Returns as soon as every member has reached `until` or is over, or after about `seconds`; the training
+        then goes on up to `until` by itself. Trials in `drop` end first and are not heard of again.
+        """
+        if self.assignment is None or self._trainer is None:
+            raise ValueError(f"Worker {self.name} has no assignment. Call start(assignment) before advance(...).")
+        events = self._trainer.advance(until, seconds, drop)
+        return SliceResult(
+            assignment=self.assignment.id,
+            worker=self.name,
+            reports=tuple(events.reports),
+            saved=tuple(events.saved),
+            ended=tuple(events.ended),
+            rss_bytes=rss_bytes(),
+            progress=self._trainer.progress,
+        )
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End the assignment, if any. Raises `WorkerStuck` when its code has not ended after `seconds`."""
+        if self._trainer is not None and not self._trainer.stop(seconds):
+            label = self.assignment.label if self.assignment else "its assignment"
+            raise WorkerStuck(
+                f"Worker {self.name} could not end {label}: its code did not come to the end of a batch within "
+                f"{seconds:g} s. The worker's process has to be replaced."
+            )
+        self._trainer = self.assignment = None
+
+    def check(self, training: Training) -> CheckReport:
+        """Dry-run a study here; see workers/dry_run.py. Mistakes of the user come back as problems."""
+        from workers.dry_run import check
+
+        return check(training)
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process; where it cannot be read, its highest value so far."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _forget() -> None:
+    """Let go of the last trial's graphs and arrays, so that memory stays flat over hundreds of trials."""
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.backend.clear_session()
+    gc.collect()
