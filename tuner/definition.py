@@ -1,0 +1,134 @@
+"""The whole description of a study: what a user gives, what the study's row keeps, what a worker is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from search_spaces import Space
+from tuner.errors import InvalidStudy
+from tuner.names import brief
+from tuner.study_form import Direction, read_study
+from workers.contract import Resources, Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDefinition:
+    """A study as its user described it, complete and checked. `parse` makes one from what a person wrote.
+
+    Exactly one of a ready-made family (`space.family`), `model` and `loop` says what is trained.
+    """
+
+    name: str  # 1 to 128 of a-z A-Z 0-9 . _ -
+    data: dict[str, Any] | None = None  # every default spelled out, paths absolute; None: the loop brings its own
+    space: Space | None = None  # None: read from the user's build(hp) by the dry run
+    model: str | None = None  # "mlp", or "module:attribute" of a build(hp) function or a HyperModel
+    loop: str | None = None  # "module:function" that owns its training loop
+    objective: str = "val_data_loss"  # a metric of each epoch; trials are ranked by its best epoch
+    direction: Direction = "minimize"  # which objective is better; `parse` chooses by the objective's name
+    trials: int = 50  # how many trials the study proposes in all
+    epochs: int = 30  # most epochs of one trial
+    patience: int | None = 5  # epochs without a better objective before a trial ends by itself; None: never
+    sampler: str = "tpe"  # one of study_form.SAMPLERS
+    pruner: str = "asha"  # one of study_form.PRUNERS
+    grace: int = 2  # epochs before a trial may be pruned; fewer than `epochs`
+    eta: int = 4  # of so many trials at a rung, one goes on
+    seed: int = 0  # of every draw in the study, 0 to 2**32 - 1
+    workers: int | None = None  # most trials at once; None: as many as the machine has room for
+    cpus_per_trial: float = 1.0  # cores a running trial occupies
+    gpus_per_trial: float = 0.0  # cards a running trial occupies; below 1 is a share of one card
+    total_epochs: int | None = None  # most epochs of all trials together; None: no limit
+    max_seconds: float | None = None  # most wall time of the study, in seconds; None: no limit
+    target: float | None = None  # an objective this good ends the study; None: none is good enough
+    no_improvement: int | None = None  # trials in a row without a better best before the study ends; None: never
+    max_failures: int = 12  # failed trials after which the study fails; `parse` takes a quarter of `trials`, at least 5
+    keep: int = 5  # best trials whose artifacts are kept
+    checkpoint_seconds: float = 10.0  # a running trial is saved at least this often, at the end of an epoch
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary with every field; `from_json` is its exact inverse."""
+        shallow = {item.name: getattr(self, item.name) for item in fields(self)}
+        data = None if self.data is None else json.loads(json.dumps(self.data))
+        return {**shallow, "data": data, "space": None if self.space is None else self.space.to_json()}
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> StudyDefinition:
+        """The definition that `to_json` wrote. Nothing is checked again: the data may lie on another machine."""
+        unknown = sorted(set(form) - set(FIELDS))
+        if unknown:
+            raise InvalidStudy(
+                [
+                    f"The stored study has the field {brief(unknown[0])}, which this version of Ockham does not know. "
+                    "A newer version wrote it: upgrade this one."
+                ]
+            )
+        space = form.get("space")
+        return cls(**{**form, "space": None if space is None else Space.from_json(space)})
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON: the same however the fields were ordered and defaults spelled out."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def differences(self, given: StudyDefinition) -> list[str]:
+        """One sentence per field in which `given` is another study than this one; empty where they are equal."""
+        return [
+            f"`{path}` is {_shown(old)} in the study {self.name!r}, and {_shown(new)} was given."
+            for path, old, new in _compare("", self.to_json(), given.to_json())
+        ]
+
+    def training(self, artifacts: str, import_paths: Sequence[str] = ()) -> Training:
+        """What a worker is told. `artifacts`: root folder of the store; `import_paths`: where user code lies."""
+        return Training(
+            study=self.name,
+            model=str(self.loop or self.model),
+            loop=self.loop is not None,
+            space=None if self.space is None else self.space.to_json(),
+            data=self.data,
+            objective=self.objective,
+            direction=self.direction,
+            epochs=self.epochs,
+            patience=self.patience,
+            checkpoint_seconds=self.checkpoint_seconds,
+            artifacts=artifacts,
+            import_paths=tuple(import_paths),
+        )
+
+    def resources(self) -> Resources:
+        """What one trial occupies while it runs."""
+        return Resources(cpus=self.cpus_per_trial, gpus=self.gpus_per_trial)
+
+
+FIELDS = tuple(item.name for item in fields(StudyDefinition))
+
+
+def parse(form: Mapping[str, Any], base: Path | None = None) -> StudyDefinition:
+    """The study that a YAML or JSON mapping, or the arguments of a call, describe.
+
+    Args:
+        form: field names to values. `space` may also be a `Space`; `data`, `model` and `loop` may also be
+            functions that a module defines.
+        base: folder against which relative data paths are resolved. Default: the current folder.
+
+    Raises:
+        InvalidStudy: with every mistake, one sentence each.
+    """
+    return StudyDefinition(**read_study(form, (base or Path.cwd()).absolute(), FIELDS))
+
+
+def _compare(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _compare(f"{path}.{key}" if path else str(key), old.get(key), new.get(key))
+    elif old != new:
+        yield path, old, new
+
+
+def _shown(value: Any) -> str:
+    text = "not set" if value is None else json.dumps(value)
+    return text if len(text) <= 100 else text[:97] + "..."

@@ -1,0 +1,93 @@
+"""What a study or a model may be called, and the nearest valid thing to a name that was mistyped.
+
+A name becomes a folder, a label in a dashboard and a word on a command line, so it is plain ASCII.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from tuner.errors import InvalidInput
+
+LONGEST = 128  # characters
+_ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check_name(kind: str, given: object) -> str:
+    """`given` itself where it can name a `kind` ("study", "model", "alias").
+
+    Raises:
+        InvalidInput: one sentence with what was given, what is allowed, and a name that would do.
+    """
+    problem = name_problem(kind, given)
+    if problem is not None:
+        raise InvalidInput(problem)
+    return str(given)
+
+
+def name_problem(kind: str, given: object) -> str | None:
+    """The sentence that says why `given` cannot name a `kind`; None where it can."""
+    if not isinstance(given, str):
+        hint = f" Put it in quotes: '{given}'." if type(given) in (int, float) and kind != "model" else ""
+        return f"The {kind} name is {brief(given)}, but a name is a text.{hint}"
+    if not given:
+        return f"The {kind} name is empty. Give it one, for example '{kind}-1'."
+    if kind == "model" and given.isdecimal():
+        return (
+            f"The model name {brief(given)} is an integer, and integers are the versions inside a model's folder. "
+            f"Give it a word, for example 'model-{_plain(given)}'."
+        )
+    if len(given) > LONGEST:
+        return f"The {kind} name {brief(given)} has {len(given)} characters, and at most {LONGEST} are allowed."
+    if _ALLOWED.fullmatch(given) and ".." not in given:
+        return None
+    return (
+        f"The {kind} name {brief(given)} has {_offence(given)}. Allowed are the letters a to z and A to Z, digits, "
+        f"'.', '_' and '-', with a letter or a digit first and no '..': for example {_plain(given) or kind + '-1'!r}."
+    )
+
+
+def near(given: str, known: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
+    """` Did you mean ...?` with the names closest to `given`, or an empty text where none is close.
+
+    `synonyms` maps words of other tools to ours, so that `max_trails` finds `trials` by way of `max_trials`.
+    """
+    words = {name.lower(): name for name in known}
+    words.update(synonyms or {})
+    close = get_close_matches(given.lower(), list(words), n=2, cutoff=0.6)
+    found = list(dict.fromkeys(words[word] for word in close))
+    if words.get(given.lower()):
+        found = [words[given.lower()]]
+    return f" Did you mean {' or '.join(f'`{name}`' for name in found)}?" if found else ""
+
+
+def brief(value: object) -> str:
+    """A value as it can be shown on any terminal: in ASCII, without control characters, at most 60 characters."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
+
+
+def _offence(given: str) -> str:
+    if ".." in given:
+        return "'..' in it"
+    if not _ALLOWED.match(given) and re.match(r"[._-]", given):
+        return f"{given[0]!r} at its start"
+    wrong = next(character for character in given if not re.match(r"[A-Za-z0-9._-]", character))
+    return f"{_called(wrong)} in it"
+
+
+def _called(character: str) -> str:
+    if character == " ":
+        return "a space"
+    if character.isascii() and character.isprintable():
+        return f"the character '{character}'"
+    return f"the character {character!a} ({unicodedata.name(character, 'a control character').lower()})"
+
+
+def _plain(given: str) -> str:
+    """A valid name that resembles `given`, or an empty text."""
+    ascii_only = unicodedata.normalize("NFKD", given).encode("ascii", "ignore").decode()
+    return re.sub(r"\.\.+|[^A-Za-z0-9._-]+", "-", ascii_only).strip("._-")[:LONGEST]
