@@ -16,6 +16,11 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
+
+class LauncherError(RuntimeError):
+    """Workers cannot be had: unreachable cluster, wrong token, wrong options. One sentence for the user."""
+
+
 CAUSES = ("user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite")
 """Why a trial or an attempt did not complete. Infrastructure causes are retried, the others are final."""
 
@@ -208,6 +213,10 @@ class Launcher(Protocol):
     gets a fresh one.
     """
 
+    def fits(self, resources: Resources) -> str | None:
+        """None where such an assignment can run here at some time, else the sentence that says why it never can."""
+        ...
+
     def room(self, resources: Resources) -> int:
         """How many more assignments of this shape could start now (idle workers plus ones to create)."""
         ...
@@ -231,12 +240,17 @@ class Launcher(Protocol):
     def poll(self, seconds: float) -> list[SliceResult | Lost]:
         """Answers that are there, waiting at most `seconds` for the first one. May be empty.
 
+        Returns at once where nothing was asked.
         An assignment whose answer holds `ended` for all remaining members is over: its worker is free.
         """
         ...
 
-    def check(self, training: Training) -> CheckReport:
-        """Dry-run a study on a worker, which stays warm for the study's trials. Blocks for some seconds."""
+    def check(self, training: Training, resources: Resources = Resources()) -> CheckReport:
+        """Dry-run a study on a worker of this shape, which stays warm for the study's trials.
+
+        Blocks for some seconds. User code that hangs or ends its worker is a problem in the report; what the
+        other workers answer meanwhile is kept for `poll`.
+        """
         ...
 
     def describe(self) -> list[dict[str, Any]]:
