@@ -1,0 +1,242 @@
+"""One study in a coordinator's hands: what its rows say, kept in memory between two steps.
+
+Everything here can be rebuilt from rows, and is: after a crash the next coordinator reads the same rows and
+proposes the same points. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from db import reports, trials
+from db.engine import Session
+from db.tables import Study, Trial
+from tuner.budgets import Budget, Progress
+from tuner.definition import StudyDefinition
+from tuner.outcomes import best_point
+from tuner.sampling import Exhausted, Observation, Proposal, Sampler
+from tuner.stopping import Decision, rule
+
+FINISHED = ("complete", "pruned", "failed", "cancelled")
+
+
+@dataclass
+class Attempt:
+    """A running attempt at a trial, as its coordinator sees it."""
+
+    trial_id: int
+    number: int
+    token: int
+    epoch: int = 0  # epochs reported by this attempt
+    beat: float = field(default_factory=time.monotonic)  # when its lease was last renewed
+
+
+@dataclass
+class Point:
+    """A trial as the sampler and the budgets see it."""
+
+    number: int
+    params: dict[str, Any]
+    notes: dict[str, Any]
+    state: str = "queued"
+    value: float | None = None
+    curve: dict[int, float] = field(default_factory=dict)  # objective by epoch
+    seconds: float = 0.0  # spent on reported epochs
+
+
+class ActiveStudy:
+    """A claimed study: its definition, its trials' points, its queue and its running attempts."""
+
+    def __init__(self, row: Study, term: int, points: Iterable[Point], active_seconds: float = 0.0) -> None:
+        self.id, self.name, self.term = row.id, row.name, term
+        self.stopping = row.state == "stopping"
+        self.definition = StudyDefinition.from_json(row.definition)
+        definition = self.definition
+        if definition.space is None:
+            raise ValueError(f"Study {row.name!r} was stored without its search space.")
+        self.space = definition.space
+        self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
+        self.rule = rule(
+            definition.pruner,
+            epochs=definition.epochs,
+            direction=definition.direction,
+            seed=definition.seed,
+            grace=definition.grace,
+            eta=definition.eta,
+        )
+        self.budget = Budget.of(definition)
+        self.points: dict[int, Point] = {}
+        self.queue: deque[int] = deque()  # numbers of trials that have a row and wait for a worker
+        self.proposed: deque[tuple[int, Proposal]] = deque()  # proposals that have no row yet
+        self.running: dict[int, Attempt] = {}
+        self.has_artifacts = False  # whether housekeeping has anything to look at
+        self.exhausted: str | None = None  # why the sampler has no more points, where it has none
+        self.best: tuple[int, float] | None = None
+        self.since_best = 0  # finished trials since the best one
+        self._states: Counter[str] = Counter()
+        self._epochs = 0
+        self._seconds_before = active_seconds
+        self._claimed_at = time.monotonic()
+        for point in points:
+            self.add(point)
+
+    @classmethod
+    def load(cls, s: Session, row: Study, term: int) -> ActiveStudy:
+        """Rebuild a study from its rows. Trials that are running on paper are not: requeue them first."""
+        curves = reports.objectives(s, row.id)
+        points = [_point(trial, curves.get(trial.number, {})) for trial in trials.all(s, row.id)]
+        study = cls(row, term, points, trials.active_seconds(s, row.id))
+        study.has_artifacts = bool(points)
+        return study
+
+    # --- points -------------------------------------------------------------------------------------------------
+
+    def add(self, point: Point) -> None:
+        """Take a trial that has a row into account."""
+        self.points[point.number] = point
+        self._states[point.state] += 1
+        self._epochs += len(point.curve)
+        if point.state == "queued":
+            self.queue.append(point.number)
+        self._judge(point)
+        self._tell(point)
+
+    def move(self, number: int, state: str, value: float | None = None) -> None:
+        """Record that a trial's row changed its state."""
+        point = self.points[number]
+        self._states[point.state] -= 1
+        point.state, point.value = state, value
+        self._states[state] += 1
+        if state == "queued":
+            self.queue.appendleft(number)
+        if state != "running":
+            self.running.pop(number, None)
+        self._judge(point)
+        self._tell(point)
+
+    def report(self, number: int, epoch: int, value: float | None, seconds: float) -> None:
+        """Record one epoch. Saying the same epoch again changes nothing but its value."""
+        point = self.points[number]
+        if epoch not in point.curve:
+            self._epochs += 1
+            point.seconds += seconds
+        point.curve[epoch] = float("nan") if value is None else value
+        self.rule.observe(number, epoch, point.curve[epoch])
+
+    def _judge(self, point: Point) -> None:
+        if point.state in ("complete", "pruned", "failed"):
+            self.since_best += 1
+        if point.state == "complete" and point.value is not None:
+            if best_point({0: point.value, 1: self.best[1] if self.best else None}, self.definition.direction) == (0, point.value):
+                if self.best is None or point.value != self.best[1]:
+                    self.best, self.since_best = (point.number, point.value), 0
+
+    def _tell(self, point: Point) -> None:
+        state = {"queued": "running", "cancelled": "failed"}.get(point.state, point.state)
+        self.sampler.observe(
+            Observation(point.number, state, point.params, point.value, dict(point.curve), point.notes)  # type: ignore[arg-type]
+        )
+
+    # --- what to do next ----------------------------------------------------------------------------------------
+
+    def progress(self) -> Progress:
+        """What the budgets are compared with."""
+        return Progress(
+            finished=sum(self._states[state] for state in FINISHED),
+            started=len(self.points) + len(self.proposed),
+            failures=self._states["failed"],
+            epochs=self._epochs,
+            seconds=self.active_seconds,
+            best=self.best[1] if self.best else None,
+            trials_since_best=self.since_best,
+        )
+
+    @property
+    def active_seconds(self) -> float:
+        """Seconds during which the study had a coordinator, this one's time included."""
+        return self._seconds_before + (time.monotonic() - self._claimed_at)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of trials per state."""
+        return {state: count for state, count in self._states.items() if count}
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the study is running, queued or proposed."""
+        return not (self.running or self.queue or self.proposed)
+
+    @property
+    def final_state(self) -> str:
+        """The state the study ends in."""
+        if self.stopping:
+            return "stopped"
+        return "failed" if self.budget.failed(self.progress()) else "finished"
+
+    def waiting(self, skip: int) -> int | None:
+        """The number of the trial to start next when `skip` others were picked before; None when there is none.
+
+        Queued trials come first, then proposals; a new proposal is asked for when both are used up.
+        """
+        limit = self.definition.workers
+        if limit is not None and len(self.running) + skip >= limit:
+            return None
+        if skip < len(self.queue):
+            return self.queue[skip]
+        ahead = skip - len(self.queue)
+        if ahead < len(self.proposed) or self.propose():
+            return self.proposed[ahead][0]
+        return None
+
+    def proposal(self, number: int) -> Proposal:
+        """The proposal that has no row yet under this number."""
+        return dict(self.proposed)[number]
+
+    def start(self, attempt: Attempt) -> None:
+        """Record that a trial has a row, a token and a worker."""
+        number = attempt.number
+        if number in self.points:
+            self.queue.remove(number)
+        else:
+            proposal = self.proposal(number)
+            self.proposed = deque(item for item in self.proposed if item[0] != number)
+            self.add(Point(number, proposal.params, proposal.notes, "running"))
+        self.move(number, "running")
+        self.running[number] = attempt
+
+    def ending(self) -> str | None:
+        """Why no new trial may start; None while one may."""
+        if self.stopping:
+            return "stopped on request"
+        progress = self.progress()
+        return self.budget.failed(progress) or self.budget.exhausted(progress) or self.exhausted
+
+    def propose(self) -> bool:
+        """Put one more proposal in `proposed`, unless the study is ending or the sampler has no more points."""
+        if self.ending() is not None:
+            return False
+        number = len(self.points) + len(self.proposed)
+        try:
+            proposal = self.sampler.propose(number)
+        except Exhausted as exhausted:
+            self.exhausted = str(exhausted)
+            return False
+        self.proposed.append((number, proposal))
+        self.sampler.observe(Observation(number, "running", proposal.params, None, {}, proposal.notes))
+        return True
+
+    def until(self, attempt: Attempt) -> int:
+        """The epoch at which the next decision about a trial is due."""
+        return self.rule.next_rung(attempt.number, attempt.epoch)
+
+    def decide(self, number: int, epoch: int) -> Decision:
+        """Whether a trial that stands at a rung goes on."""
+        return self.rule.decide(number, epoch, self.points[number].curve)
+
+
+def _point(trial: Trial, curve: dict[int, float]) -> Point:
+    return Point(trial.number, trial.params, trial.notes, trial.state, trial.value, dict(curve))

@@ -1,0 +1,220 @@
+"""The Python API: describe a study, run or submit it, look at its trials, promote its best model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from db import studies
+from db.engine import Database
+from search_spaces import Space
+from tuner import promotion, results, running, submission
+from tuner.configuration import Settings
+from tuner.definition import StudyDefinition, parse
+from tuner.errors import InvalidInput, StudyFailed
+from tuner.results import StudySummary, TrialResult
+
+if TYPE_CHECKING:
+    import pandas
+
+WAIT_POLL_SECONDS = 1.0
+
+
+class Study:
+    """A study: what was asked for, and what has been found so far.
+
+    Made by `create_study` or `load_study`. Nothing is stored before `run` or `submit`.
+    """
+
+    def __init__(self, definition: StudyDefinition, settings: Settings) -> None:
+        self.definition, self.settings = definition, settings
+        self._database: Database | None = None
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, state={self.state!r})"
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    @property
+    def state(self) -> str:
+        """`new` before it is submitted, then active, stopping, stopped, finished or failed."""
+        with self.database.read() as s:
+            row = studies.find(s, self.name)
+        return "new" if row is None else row.state
+
+    @property
+    def database(self) -> Database:
+        """The open database of the study's settings."""
+        if self._database is None:
+            self._database = running.open_database(self.settings)
+        return self._database
+
+    # --- doing ----------------------------------------------------------------------------------------------------
+
+    def enqueue_trial(self, params: Mapping[str, Any]) -> None:
+        """Have these parameters tried first, in the order of the calls. Only before the study is submitted.
+
+        Raises:
+            InvalidInput: the study exists already, or the parameters are not a point of its space.
+        """
+        if self.state != "new":
+            raise InvalidInput(f"Study {self.name!r} exists already; parameters can be enqueued before it is submitted.")
+        self.definition = parse({**self.definition.to_json(), "enqueue": [*self.definition.enqueue, dict(params)]})
+
+    def run(self, *, progress: bool = True) -> Study:
+        """Run the study to its end in this process, resuming it where it was. Returns the study itself.
+
+        Args:
+            progress: show what is going on, live on a terminal, as plain lines elsewhere.
+
+        Raises:
+            InvalidStudy: the dry run found mistakes; nothing was stored.
+            StudyExists: another study has this name.
+            StudyBusy: another coordinator is running it.
+            StudyFailed: too many of its trials failed.
+            KeyboardInterrupt: running it again resumes it.
+        """
+        from tuner.progress import live
+
+        with live(self.definition, enabled=progress) as watch:
+            running.run(self.database, self.definition, self.settings, watch)
+        self._raise_if_failed()
+        return self
+
+    def submit(self) -> Study:
+        """Store the study for a coordinator that serves the same database (`tuner serve`). Returns the study itself.
+
+        Raises InvalidStudy and StudyExists like `run`. Submitting the same study again changes nothing.
+        """
+        if submission.find(self.database, self.definition) is None:
+            dry = replace(self.settings, launcher="processes", workers=1)
+            with running.open_launcher(dry, self.name) as launcher:
+                submission.submit(self.database, self.definition, launcher.check, self.settings)
+        return self
+
+    def wait(self, timeout: float | None = None, watch: Callable[[StudySummary], None] | None = None) -> Study:
+        """Wait until a coordinator has finished the study. Returns the study itself.
+
+        Args:
+            timeout: most seconds to wait; None: as long as it takes.
+            watch: called about once a second with the summary.
+
+        Raises:
+            TimeoutError: the study was not over in time.
+            StudyFailed: too many of its trials failed.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (now := self.summary()).state not in running.OVER:
+            if watch is not None:
+                watch(now)
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"Study {self.name!r} is still {now.state} after {timeout:g} s.")
+            time.sleep(WAIT_POLL_SECONDS)
+        self._raise_if_failed()
+        return self
+
+    def stop(self) -> None:
+        """Start no more trials; those that run are finished. What was found is kept."""
+        row = results.study_row(self.database, self.name)
+        with self.database.write() as s:
+            studies.request_stop(s, row.id)
+
+    def promote(
+        self,
+        name: str | None = None,
+        *,
+        trial: int | None = None,
+        alias: str = promotion.DEFAULT_ALIAS,
+        directory: str | Path | None = None,
+    ) -> promotion.PromotedVersion:
+        """Export the best trial (or `trial`) as the next version of the model `name`; see `promotion.promote`."""
+        return promotion.promote(
+            self.database, self.settings, self.name, trial=trial, name=name, alias=alias, directory=directory
+        )
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    @property
+    def trials(self) -> list[TrialResult]:
+        """Every trial so far, by number."""
+        return results.trial_results(self.database, self.name)
+
+    @property
+    def best_trial(self) -> TrialResult:
+        """The completed trial with the best finite objective. Raises InvalidInput while there is none."""
+        best = self.summary().best
+        if best is None:
+            raise InvalidInput(f"Study {self.name!r} has no completed trial with a finite objective yet.")
+        return best
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        return self.best_trial.params
+
+    @property
+    def best_value(self) -> float:
+        return float(self.best_trial.value or 0.0)
+
+    def summary(self) -> StudySummary:
+        """The study at a glance."""
+        return results.summary(self.database, self.name)
+
+    def trials_dataframe(self) -> pandas.DataFrame:
+        """One row per trial: number, state, value, best_epoch, epochs, seconds, attempts, cause, and params_NAME each."""
+        import pandas
+
+        columns = ("number", "state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
+        rows = [
+            {**{name: getattr(trial, name) for name in columns}, **{f"params_{key}": v for key, v in trial.params.items()}}
+            for trial in self.trials
+        ]
+        return pandas.DataFrame(rows)
+
+    def _raise_if_failed(self) -> None:
+        row = results.study_row(self.database, self.name)
+        if row.state == "failed":
+            raise StudyFailed(f"Study {self.name!r} failed: {row.reason} Look at its trials: tuner trial list {self.name}")
+
+
+def create_study(
+    name: str,
+    *,
+    space: Space | Mapping[str, Any] | None = None,
+    model: str | Callable[..., Any] | None = None,
+    loop: str | Callable[..., Any] | None = None,
+    data: str | Mapping[str, Any] | Callable[..., Any] | None = None,
+    settings: Settings | None = None,
+    **options: Any,
+) -> Study:
+    """Describe a study. Everything that can be checked without training is checked here; nothing is stored yet.
+
+    Args:
+        name: 1 to 128 of letters, digits, `.`, `_`, `-`.
+        space: what is tuned; `search_spaces.mlp(...)` also says what is trained. None: read from `model`.
+        model: a KerasTuner `build(hp)` function or `HyperModel`, best as `"module:attribute"`.
+        loop: instead of `model`, a function that owns its training loop, see workers/loop.py.
+        data: `"module:function"`, or a mapping with `path` and `target` for CSV, TSV, Parquet or NPZ files.
+        settings: where database, artifacts and models are. Default: from `TUNER_*` variables, else ./ockham.
+        **options: the other fields of `StudyDefinition`: objective, trials, epochs, patience, sampler, pruner, ...
+
+    Raises:
+        InvalidStudy: with every mistake, one sentence each.
+    """
+    given = {"name": name, "space": space, "model": model, "loop": loop, "data": data, **options}
+    form = {key: value for key, value in given.items() if value is not None}
+    return Study(parse(form), settings or Settings.load())
+
+
+def load_study(name: str, *, settings: Settings | None = None) -> Study:
+    """A study that exists already. Raises UnknownName with the closest names."""
+    settings = settings or Settings.load()
+    database = running.open_database(settings)
+    row = results.study_row(database, name)
+    study = Study(StudyDefinition.from_json(row.definition), settings)
+    study._database = database
+    return study

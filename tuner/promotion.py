@@ -1,0 +1,224 @@
+"""Promotion: a trial's model becomes a version a server can load, whole or not at all.
+
+    lock the model ► finish or undo what an earlier promotion left ► reserve a number (row: staging)
+    ► export into a staging folder ► verify it in a throw-away process ► rename without replacing
+    ► fsync the parent ► alias and row (ready) in one transaction ► the server's configuration
+
+A server that polls the folder sees integer names only when they are complete. Recovery is a function of row and
+disk: a staging row whose folder has its final name is finished, any other is undone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from db import artifacts, events, models, studies, trials
+from db.engine import Database, Session
+from db.tables import Artifact, Model, ModelVersion, Study, Trial
+from tuner import publishing, serving_config
+from tuner.configuration import Settings
+from tuner.definition import StudyDefinition
+from tuner.errors import NothingToPromote, PromotionFailed, UnknownName
+from tuner.failpoints import failpoint
+from tuner.model_processes import export_model, verify_model
+from tuner.names import check_name
+
+DEFAULT_ALIAS = "champion"
+
+
+@dataclass(frozen=True)
+class PromotedVersion:
+    """A version of a model that a server can load."""
+
+    name: str  # the model's
+    number: int  # the version's, also its folder's name
+    path: str  # NAME/NUMBER, holds saved_model.pb
+    alias: str  # now points at this version
+    study: str
+    trial: int
+    value: float  # the objective that chose the trial, on validation rows
+    scores: dict[str, Any]  # metrics on the test part, and how often it had been read for this study
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    study: Study
+    definition: StudyDefinition
+    trial: Trial
+    artifact: Artifact
+
+
+def promote(
+    database: Database,
+    settings: Settings,
+    study: str,
+    *,
+    trial: int | None = None,
+    name: str | None = None,
+    alias: str = DEFAULT_ALIAS,
+    directory: str | Path | None = None,
+) -> PromotedVersion:
+    """Export the best trial of a study (or the given one) as the next version of a model, and move the alias to it.
+
+    Args:
+        database: where the study is.
+        settings: artifact store, default folder of models, where user code lies.
+        study: the study's name.
+        trial: the trial's number; None: the study's best.
+        name: the model's name; None: the study's.
+        alias: the name under which the version is asked for.
+        directory: folder that holds the model's folder; None: `settings.models`.
+
+    Raises:
+        UnknownName: no such study.
+        NothingToPromote: no completed trial with a finite objective, or its model was not kept.
+        PromotionFailed: the export or its verification failed; nothing has changed for the server.
+    """
+    choice = _choose(database, study, trial)
+    model_name = check_name("model", name or study)
+    check_name("alias", alias)
+    base = Path(directory or settings.models).absolute() / model_name
+    base.mkdir(parents=True, exist_ok=True)
+    with publishing.locked(base):
+        with database.write() as s:
+            model = models.ensure(s, model_name, str(base))
+        _same_directory(model, base)
+        recover(database, model)
+        version = _publish(database, settings, choice, model)
+        with database.write() as s:
+            _announce(s, choice, model, version, alias)
+        failpoint("alias_moved")
+        serving_config.write(database, base.parent)
+    return PromotedVersion(
+        name=model_name,
+        number=version.number,
+        path=version.path,
+        alias=alias,
+        study=study,
+        trial=choice.trial.number,
+        value=float(choice.trial.value or 0.0),
+        scores=version.scores or {},
+        params=choice.trial.params,
+    )
+
+
+def recover(database: Database, model: Model) -> None:
+    """Finish or undo what a promotion that died left behind. The model's lock must be held."""
+    with database.read() as s:
+        unfinished = [row for row in models.versions(s, model.name) if row.state == "staging"]
+    for version in unfinished:
+        problems = verify_model(version.path) if Path(version.path).is_dir() else ["It was never renamed."]
+        with database.write() as s:
+            if problems:
+                models.fail(s, version.id, problems[0])
+            else:
+                models.ready(s, version.id, publishing.manifest_sha256(version.path), publishing.scores(version.path))
+    for leftover in Path(model.directory).glob(f"{publishing.STAGING}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _choose(database: Database, name: str, number: int | None) -> _Choice:
+    with database.read() as s:
+        study = studies.find(s, name)
+        if study is None:
+            raise UnknownName("study", name, studies.names(s))
+        definition = StudyDefinition.from_json(study.definition)
+        trial = _best(s, study, definition) if number is None else _given(s, study, number)
+        artifact = artifacts.model(s, trial.id)
+    if artifact is None:
+        kept = f"The study keeps the models of its {definition.keep} best trials; `keep:` in the study changes that."
+        why = "its training loop saved no model" if definition.loop else f"its model was not kept. {kept}"
+        raise NothingToPromote(f"Trial {trial.number} of study {name!r} cannot be promoted: {why}")
+    return _Choice(study, definition, trial, artifact)
+
+
+def _best(s: Session, study: Study, definition: StudyDefinition) -> Trial:
+    best = trials.best(s, study.id, definition.direction, limit=1)
+    if not best:
+        counts = ", ".join(f"{count} {state}" for state, count in studies.counts(s, study.id).items()) or "none at all"
+        raise NothingToPromote(
+            f"Study {study.name!r} has no completed trial with a finite {definition.objective!r} (its trials: {counts}). "
+            f"See what happened: tuner trial list {study.name}"
+        )
+    return best[0]
+
+
+def _given(s: Session, study: Study, number: int) -> Trial:
+    trial = trials.get(s, study.id, number)
+    if trial is None:
+        raise UnknownName("trial", str(number), [str(item.number) for item in trials.all(s, study.id)])
+    if trial.state != "complete" or trial.value is None:
+        raise NothingToPromote(
+            f"Trial {number} of study {study.name!r} is {trial.state}; only a completed trial can be promoted. "
+            f"List them: tuner trial list {study.name}"
+        )
+    return trial
+
+
+def _same_directory(model: Model, base: Path) -> None:
+    if Path(model.directory) != base:
+        raise NothingToPromote(
+            f"The model {model.name!r} lives in {model.directory}, and {base} was asked for. "
+            "Promote to the first folder, or under another name."
+        )
+
+
+def _publish(database: Database, settings: Settings, choice: _Choice, model: Model) -> ModelVersion:
+    with _reserved(database, choice, model) as (version, staging):
+        answer = export_model(choice.definition, choice.trial, choice.artifact, settings, staging)
+        failpoint("exported")
+        problems = verify_model(str(staging))
+        if problems:
+            raise PromotionFailed(f"The exported model of trial {choice.trial.number} was refused: {' '.join(problems)}")
+        failpoint("verified")
+        publishing.rename_without_replacing(staging, Path(version.path))
+        failpoint("renamed")
+    reads = _count_test_read(database, choice) if answer.get("test") else 0
+    scores = {"validation": answer.get("validation") or {}, "test": answer.get("test") or {}, "test_reads": reads}
+    with database.write() as s:
+        return models.ready(s, version.id, publishing.manifest_sha256(version.path), scores)
+
+
+@contextmanager
+def _reserved(database: Database, choice: _Choice, model: Model) -> Iterator[tuple[ModelVersion, Path]]:
+    """A version number with its row, and a staging folder that is gone afterwards, whatever happens."""
+    base = Path(model.directory)
+    taken = max((int(path.name) for path in base.iterdir() if path.name.isdecimal()), default=0)
+    with database.write() as s:
+        version = models.reserve(s, model.id, choice.trial.id, lambda number: str(base / str(number)), above=taken)
+    failpoint("version_reserved")
+    staging = publishing.new_staging(base, version.number)
+    try:
+        yield version, staging
+    except Exception as error:
+        with database.write() as s:
+            models.fail(s, version.id, str(error))
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _count_test_read(database: Database, choice: _Choice) -> int:
+    """Count that the sealed test part was read, and say how often it has been for this study."""
+    with database.write() as s:
+        events.add(s, "test_part_read", study_id=choice.study.id, trial_id=choice.trial.id)
+        return events.count(s, "test_part_read", study_id=choice.study.id)
+
+
+def _announce(s: Session, choice: _Choice, model: Model, version: ModelVersion, alias: str) -> None:
+    models.set_alias(s, model.id, alias, version.number)
+    events.add(
+        s,
+        "model_promoted",
+        study_id=choice.study.id,
+        trial_id=choice.trial.id,
+        model=model.name,
+        version=version.number,
+        alias=alias,
+    )

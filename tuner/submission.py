@@ -1,0 +1,95 @@
+"""How a study comes into existence: checked without a worker, dry-run on one, then one row. Or found as it is.
+
+Submitting the same study twice, or a hundred times at once, gives one study. Another body under the same name
+is refused and the differences are named. Nothing is written before everything was found good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+from db import events, search_spaces, studies
+from db.engine import Database
+from db.errors import AlreadyExists
+from db.tables import Study
+from search_spaces import Space
+from tuner.configuration import Settings
+from tuner.definition import StudyDefinition
+from tuner.errors import InvalidStudy, StudyExists
+from tuner.failpoints import failpoint
+from workers.contract import CheckReport, Training
+
+Check = Callable[[Training], CheckReport]
+
+
+def submit(database: Database, definition: StudyDefinition, check: Check, settings: Settings) -> tuple[Study, bool]:
+    """The study's row, and whether this call made it.
+
+    Args:
+        database: where the study goes.
+        definition: what the user described; its `space` may be None when it is read from build(hp).
+        check: runs the dry run; called only for a study that does not exist yet.
+        settings: where artifacts go and where user code lies.
+
+    Raises:
+        StudyExists: another study has this name; the differences are named.
+        InvalidStudy: the dry run found mistakes.
+    """
+    existing = find(database, definition)
+    if existing is not None:
+        return existing, False
+    report = check(definition.training(str(settings.artifacts), settings.import_paths))
+    complete = _complete(definition, report)
+    try:
+        row = _insert(database, definition, complete, report)
+    except AlreadyExists:
+        existing = find(database, definition)
+        if existing is None:
+            raise
+        return existing, False
+    failpoint("study_committed")
+    return row, True
+
+
+def find(database: Database, definition: StudyDefinition) -> Study | None:
+    """The row of the study that `definition` describes; None where the name is free. Raises StudyExists."""
+    with database.read() as s:
+        row = studies.find(s, definition.name)
+    if row is None or row.body_hash == definition.hash:
+        return row
+    stored = StudyDefinition.from_json(row.definition)
+    if definition.space is None:
+        stored = replace(stored, space=None)
+    differences = "\n  ".join(stored.differences(definition))
+    raise StudyExists(
+        f"A study named {definition.name!r} exists and is another one:\n  {differences}\n"
+        f"Give this one another name, or look at the one that exists: tuner study show {definition.name}"
+    )
+
+
+def _complete(definition: StudyDefinition, report: CheckReport) -> StudyDefinition:
+    if report.problems:
+        raise InvalidStudy(report.problems)
+    if definition.space is not None:
+        return definition
+    if report.space is None:
+        raise InvalidStudy([f"{definition.model!r} asks for no hyperparameter, so there is nothing to tune."])
+    return replace(definition, space=Space.from_json(report.space))
+
+
+def _insert(database: Database, given: StudyDefinition, complete: StudyDefinition, report: CheckReport) -> Study:
+    space = complete.space
+    if space is None:
+        raise InvalidStudy(["The study has no search space."])
+    with database.write() as s:
+        row = studies.create(
+            s,
+            name=complete.name,
+            definition=complete.to_json(),
+            body_hash=given.hash,
+            search_space_id=search_spaces.put(s, space.to_json(), space.hash),
+            checked=asdict(report),
+        )
+        events.add(s, "study_submitted", study_id=row.id, body_hash=given.hash)
+        return row
