@@ -1,7 +1,7 @@
 """Bytes that outlive a process: folders of files under one root, each with a manifest of SHA-256 sums.
 
 A folder is named by a key, a relative path such as `digits/trial-000017/attempt-3/epoch-0012`. It appears whole or
-not at all: it is written aside, synced to disk and renamed. Bytes first; whoever wants a row about them writes it after.
+not at all: it is written aside, synced to disk and renamed. Bytes first; a row about them is written after.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ArtifactStore:
         return self._read(key, None)
 
     def remove(self, key: str) -> None:
-        """Remove the folder of `key` at once, and the folders above it that are empty then. Unknown keys are ignored."""
+        """Remove the folder of `key` at once, and folders above it that are empty then. Unknown keys are ignored."""
         target = self._folder(key)
         staging = self._stage()
         with contextlib.suppress(FileNotFoundError):

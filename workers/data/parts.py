@@ -15,9 +15,10 @@ class Part:
     """Rows to train on, to validate with or to test with.
 
     `x`: an array, or a dict or tuple of arrays for several inputs; for a table the encoded float32 matrix
-    (rows, width), made by the preprocessing layers when first asked for and kept. `y`: targets: int64 class numbers (rows,)
-    for classification, float32 (rows,) for regression; or as the user's function gave them. `weight`: float32 (rows,)
-    or None. `columns`: the raw columns of a table (name -> (rows,)), None otherwise.
+    (rows, width), made by the preprocessing layers when first asked for and kept.
+    `y`: int64 class numbers (rows,) or float32 numbers (rows,); of a function also class indicators (rows, classes),
+    several outputs, or whatever else it gave.
+    `weight`: float32 (rows,) or None. `columns`: the raw columns of a table (name -> (rows,)), None otherwise.
     `dataset`: a batched tf.data.Dataset; then `x`, `y` and `weight` are None. `rows`: None if a dataset does not say.
     """
 

@@ -1,0 +1,9 @@
+"""The data of a study: tables, arrays or a user's function, in a train, a validation and perhaps a test part."""
+
+from __future__ import annotations
+
+from workers.data.errors import DataError
+from workers.data.loading import load
+from workers.data.parts import Part, Parts, Task
+
+__all__ = ["DataError", "Part", "Parts", "Task", "load"]

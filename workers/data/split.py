@@ -1,0 +1,29 @@
+"""Which rows train, which validate and which are kept for the test: seeded, the same in every process."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def split(
+    rows: int, validation: float, test: float, seed: int, classes: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers of the train, validation and test part, each in random order.
+
+    `validation` and `test` are shares of `rows`. With `classes` (rows,) every class gives about these shares of its
+    own rows: the rows, shuffled and sorted by class, are picked at even distances.
+    """
+    random = np.random.default_rng([seed, rows])
+    order = random.permutation(rows)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    order, held = _pick(order, test)
+    order, chosen = _pick(order, validation / (1.0 - test))
+    return random.permutation(order), random.permutation(chosen), random.permutation(held)
+
+
+def _pick(order: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """`order` without every (1/share)-th element, and those elements."""
+    steps = np.floor(np.arange(len(order) + 1) * share + 1e-9)  # 0.2 * 15 is a little below 3
+    picked = np.diff(steps) > 0
+    return order[~picked], order[picked]
