@@ -100,6 +100,8 @@ class ActiveStudy:
         self.points[point.number] = point
         self._states[point.state] += 1
         self._epochs += len(point.curve)
+        for epoch, value in point.curve.items():
+            self.rule.observe(point.number, epoch, value)
         if point.state == "queued":
             self.queue.append(point.number)
         self._judge(point)

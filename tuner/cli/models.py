@@ -1,0 +1,83 @@
+"""`tuner model …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tuner.cli.output import emit_fields, emit_json, emit_table, output_option
+
+
+@click.group()
+def model() -> None:
+    """Promote, list and roll back models."""
+
+
+@model.command()
+@click.argument("study")
+@click.option("--trial", type=click.IntRange(min=0), help="Promote this trial; default: the best one.")
+@click.option("--name", help="The model's name; default: the study's.")
+@click.option("--alias", default="champion", show_default=True, help="The name that points at the version from now on.")
+@click.option("--to", "directory", type=click.Path(path_type=Path), help="Folder of models; default: TUNER_MODELS.")
+@output_option
+def promote(study: str, trial: int | None, name: str | None, alias: str, directory: Path | None, output: str) -> None:
+    """Export the best trial of STUDY as a SavedModel, verify it, and publish it as the next version.
+
+    The last line is the path of the version's folder.
+    """
+    from tuner import promotion
+
+    database, settings = _opened()
+    click.echo("Export, then verification in a process of its own ...", err=True)
+    version = promotion.promote(database, settings, study, trial=trial, name=name, alias=alias, directory=directory)
+    if output == "json":
+        emit_json(version)
+        return
+    emit_fields(
+        {
+            "promoted": f"{version.name} version {version.number}, alias {version.alias}",
+            "from": f"trial {version.trial} of study {version.study}",
+            "parameters": version.params,
+            "validation": version.scores.get("validation"),
+            "test": version.scores.get("test"),
+            "test part": f"read {version.scores.get('test_reads')} times for this study",
+        }
+    )
+    click.echo(version.path)
+
+
+@model.command("list")
+@click.argument("name", required=False)
+@output_option
+def list_models(name: str | None, output: str) -> None:
+    """Every version of every model, or of the model NAME."""
+    from tuner import registry
+
+    entries = registry.versions(_opened()[0], name)
+    if output == "json":
+        emit_json(entries)
+        return
+    columns = ("model", "version", "state", "aliases", "study", "trial", "created", "path")
+    rows = [(e.name, e.number, e.state, e.aliases, e.study, e.trial, e.created, e.path) for e in entries]
+    emit_table(columns, rows, "No model was promoted yet. Promote one: tuner model promote STUDY")
+
+
+@model.command()
+@click.argument("name")
+@click.option("--alias", default="champion", show_default=True, help="The alias that goes back.")
+def rollback(name: str, alias: str) -> None:
+    """Point the alias back at the version it had before."""
+    from tuner import registry
+
+    left, number = registry.rollback(_opened()[0], name, alias)
+    click.echo(f"{alias!r} of model {name!r} points at version {number} again (it was {left}).")
+
+
+def _opened() -> Any:
+    from tuner.configuration import Settings
+    from tuner.running import open_database
+
+    settings = Settings.load()
+    return open_database(settings), settings

@@ -1,0 +1,109 @@
+"""How results look: a table for a person, JSON for a program. Only this goes to stdout."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def output_option(command: Command) -> Command:
+    """Add `--output table|json` to a command; its function receives `output`."""
+    option = click.option(
+        "--output",
+        "-o",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        envvar="TUNER_OUTPUT",
+        help="A table to read, or JSON for a program.",
+    )
+    return option(command)
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON document. NaN and infinities, which JSON does not know, become null."""
+    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def emit_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
+    """Print rows under headings, or the sentence `empty` where there are none."""
+    if not rows:
+        click.echo(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_escaped(short(cell)) for cell in row))
+    console = Console()
+    # Without a terminal nothing is cut or wrapped: the reader is a file or another program.
+    (console if console.is_terminal else Console(width=240)).print(table)
+
+
+def emit_fields(fields: Mapping[str, object]) -> None:
+    """Print one thing as aligned `name  value` lines; fields that are None or empty are left out."""
+    shown = {name: value for name, value in fields.items() if value not in (None, "", {}, [])}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        text = short(value).replace("\n", "\n" + " " * (width + 2))
+        click.echo(f"{name:<{width}}  {text}")
+
+
+def short(value: object) -> str:
+    """A value as a person reads it: five significant digits, `name=value` pairs, seconds of a time."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, Mapping):
+        return "  ".join(f"{key}={short(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(short(item) for item in value)
+    return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """`47 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,102 @@
+"""`tuner trial …`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tuner.cli.output import duration, emit_fields, emit_json, emit_table, output_option
+
+STUDY = click.argument("study")
+NUMBER = click.argument("number", type=click.IntRange(min=0))
+
+
+@click.group()
+def trial() -> None:
+    """List, show and explain trials."""
+
+
+@trial.command("list")
+@STUDY
+@click.option("--state", type=click.Choice(["queued", "running", "complete", "pruned", "failed", "cancelled"]))
+@output_option
+def list_trials(study: str, state: str | None, output: str) -> None:
+    """Every trial of STUDY with its parameters, value and what became of it."""
+    from tuner import results
+
+    found = [item for item in results.trial_results(_database(), study) if state in (None, item.state)]
+    if output == "json":
+        emit_json(found)
+        return
+    rows = [(item.number, item.state, item.value, item.epochs, duration(item.seconds), item.cause, item.params) for item in found]
+    columns = ("trial", "state", "value", "epochs", "time", "cause", "parameters")
+    emit_table(columns, rows, f"Study {study!r} has no trial{f' that is {state}' if state else ''} yet.")
+
+
+@trial.command()
+@STUDY
+@NUMBER
+@output_option
+def show(study: str, number: int, output: str) -> None:
+    """One trial: parameters, attempts, and its metrics epoch by epoch."""
+    from tuner import explanations
+
+    story = explanations.trial_story(_database(), study, number)
+    if output == "json":
+        emit_json(story)
+        return
+    _show_result(story.result)
+    for attempt in story.attempts:
+        emit_fields({f"attempt {attempt.token}": attempt.line})
+        if attempt.log:
+            click.echo(attempt.log)
+    names = list(dict.fromkeys(name for report in story.reports for name in report.metrics))
+    rows = [(report.epoch, *(report.metrics.get(name) for name in names), report.seconds) for report in story.reports]
+    click.echo()
+    emit_table(("epoch", *names, "seconds"), rows, "It has reported no epoch yet.")
+
+
+@trial.command()
+@STUDY
+@NUMBER
+@output_option
+def explain(study: str, number: int, output: str) -> None:
+    """Why the trial was stopped, went on or failed: every decision with its threshold and rivals."""
+    from tuner import explanations
+
+    story = explanations.trial_story(_database(), study, number)
+    if output == "json":
+        emit_json({"trial": story.result, "decisions": story.decisions, "attempts": story.attempts})
+        return
+    for sentence in explanations.explain(story):
+        click.echo(sentence)
+    rows = [
+        (item.epoch, item.action, item.rule, item.value, item.threshold, {f"trial {n}": v for n, v in item.rivals})
+        for item in story.decisions
+    ]
+    if rows:
+        click.echo()
+        emit_table(("epoch", "decision", "rule", "value", "threshold", "best rivals"), rows, "")
+
+
+def _show_result(result: Any) -> None:
+    emit_fields(
+        {
+            "trial": f"{result.number} ({result.state})",
+            "value": result.value,
+            "best epoch": result.best_epoch,
+            "epochs": result.epochs,
+            "time": duration(result.seconds),
+            "parameters": result.params,
+            "cause": result.cause,
+            "message": result.message,
+        }
+    )
+
+
+def _database() -> Any:
+    from tuner.configuration import Settings
+    from tuner.running import open_database
+
+    return open_database(Settings.load())
