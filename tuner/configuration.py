@@ -17,6 +17,7 @@ LAUNCHERS = ("ray", "inline", "processes")
 DIALECTS = ("sqlite", "postgresql")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PREFIX = "TUNER_"
+_RAY_ADDRESS = re.compile(r"auto|local|(ray://)?[^\s:/@]+:[0-9]{1,5}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +26,12 @@ class Settings:
 
     home: Path  # TUNER_HOME: folder of everything below that is not set; default ./ockham
     database: str  # TUNER_DATABASE: URL; default sqlite:///HOME/ockham.db. May hold a password: print `safe()`
-    artifacts: (
-        Path  # TUNER_ARTIFACTS: folder of checkpoints and trained models, shared by all workers; default HOME/artifacts
-    )
+    artifacts: Path  # TUNER_ARTIFACTS: folder of checkpoints and weights that all workers share; default HOME/artifacts
     models: Path  # TUNER_MODELS: folder of promoted models, NAME/<integer>; default HOME/models
     launcher: str = "ray"  # TUNER_LAUNCHER: one of LAUNCHERS
     ray_address: str | None = None  # TUNER_RAY_ADDRESS: of a running cluster; None: start one on this machine
     workers: int | None = None  # TUNER_WORKERS: most workers on this machine; None: as many as it has room for
-    import_paths: tuple[
-        str, ...
-    ] = ()  # TUNER_IMPORT_PATHS: where user code lies, separated like PATH; default: the current folder
+    import_paths: tuple[str, ...] = ()  # TUNER_IMPORT_PATHS: where user code lies, written like PATH; default here
     log_level: str = "info"  # TUNER_LOG_LEVEL: one of LOG_LEVELS
 
     @classmethod
@@ -104,13 +101,11 @@ class _Reader:
         given = self._given(name)
         path = Path(default if given is None else given)
         if "\0" in str(path):
-            self._wrong(name, brief(str(path)), "expected the path of a folder.")
+            self._wrong(name, repr(str(path)), "expected the path of a folder.")
             return default.absolute()
         path = path.expanduser().absolute()
         if path.exists() and not path.is_dir():
-            self._wrong(
-                name, brief(str(path)), "which is a file; expected a folder, which is made where it is missing."
-            )
+            self._wrong(name, repr(str(path)), "a file; expected a folder, which is made where it is missing.")
         return path
 
     def one_of(self, name: str, default: str, known: tuple[str, ...]) -> str:
@@ -131,9 +126,7 @@ class _Reader:
 
     def ray_address(self) -> str | None:
         given = self._given("ray_address")
-        if given is None or (
-            isinstance(given, str) and re.fullmatch(r"auto|local|(ray://)?[^\s:/@]+:[0-9]{1,5}", given)
-        ):
+        if given is None or (isinstance(given, str) and _RAY_ADDRESS.fullmatch(given)):
             return given
         self._wrong("ray_address", brief(masked(str(given))), "expected auto, HOST:PORT or ray://HOST:PORT.")
         return None
@@ -146,7 +139,7 @@ class _Reader:
         folders = tuple(str(Path(item).expanduser().absolute()) for item in items if item)
         for folder in folders:
             if not Path(folder).is_dir():
-                self._wrong(name, brief(folder), "expected folders that exist.")
+                self._wrong(name, repr(folder), "expected folders that exist.")
         return folders
 
     def database(self, default: str) -> str:
@@ -166,9 +159,7 @@ def _database_problem(url: str) -> str | None:
     if dialect not in DIALECTS:
         return f"expected {' or '.join(DIALECTS)} as its dialect, for example {example}.{near(dialect, DIALECTS)}"
     if dialect == "sqlite" and not url.startswith(f"{scheme}:///"):
-        return (
-            "expected three slashes before a relative path and four before an absolute one, as in sqlite:///ockham.db."
-        )
+        return "expected sqlite:///FILE with a relative path, or sqlite:////FOLDER/FILE with an absolute one."
     try:
         parts = urlsplit(url)
         complete = dialect == "sqlite" or (bool(parts.hostname or parts.query) and parts.port != 0)

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.fields import Fields, told
-from tuner.names import brief, near
+from tuner.fields import Fields, is_number, told
+from tuner.names import brief, near, visible
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz")
 OF_FUNCTION = ("function", "task", "validation", "test", "seed")
 OF_TABLE = ("path", "target", "task", "validation", "test", "exclude", "features", "categories", "weight", "seed")
 TASKS = ("regression", "classification")
 SHARE = 0.2  # of the rows, for validation and for the test, unless said otherwise
+MOST_SHARED = 0.9  # of the rows, so that some remain to learn from
 
 _SYNONYMS = {
     "file": "path",
@@ -114,21 +115,29 @@ def _part(data: Fields, key: str, base: Path | None) -> str | float | None:
     value = data.raw(key)
     if value is None and key == "test":
         return None
-    if key == "validation" and (value is None or (type(value) in (int, float) and value == 0)):
+    if key == "validation" and (value is None or (is_number(value) and value == 0)):
         data.wrong(key, "a study needs validation rows: expected a share of the rows such as 0.2, or a file.")
         return None
     if base is not None and (isinstance(value, Path) or (isinstance(value, str) and _is_file_name(value))):
         return _path(data, key, base)
-    return data.number(key, SHARE, 0.0, 0.9, above=True)
+    if is_number(value) and 0 < value <= MOST_SHARED:
+        return float(value)
+    others = " or a file" * (base is not None) + " or null for none" * (key == "test")
+    data.wrong(key, f"expected a share of the rows above 0 and at most {MOST_SHARED}{others}.")
+    return None
 
 
 def _agree(data: Fields, form: dict[str, Any]) -> None:
     """Mistakes that only show between two fields."""
+    if (form["path"] or "").lower().endswith(".npz"):
+        for key in ("target", "exclude", "features", "categories", "weight"):
+            if form[key]:
+                data.problems.append(f"`data.{key}` names columns, and an .npz file has none: remove it.")
     shares = [form[key] for key in ("validation", "test") if isinstance(form[key], float)]
-    if sum(shares) > 0.9:
+    if sum(shares) > MOST_SHARED:
         data.problems.append(
             f"`data.validation` and `data.test` take {sum(shares):g} of the rows together; "
-            "expected at most 0.9, so that rows to learn from remain."
+            f"expected at most {MOST_SHARED}, so that rows to learn from remain."
         )
     for key in ("exclude", "features", "categories"):
         for special in ("target", "weight"):
@@ -180,7 +189,7 @@ def _beside(path: Path) -> str:
 
 def _inside(folder: Path) -> str:
     files = sorted(item.name for item in folder.iterdir() if _is_file_name(item.name))[:3]
-    return f" It holds {', '.join(files)}." if files else ""
+    return f" It holds {', '.join(map(visible, files))}." if files else ""
 
 
 def _is_file_name(given: str) -> bool:

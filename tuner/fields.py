@@ -34,6 +34,11 @@ def told(value: object) -> str:
     return brief(value)
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a number, also one of NumPy's; true and false are none."""
+    return isinstance(value, (Integral, Real)) and not isinstance(value, bool) and type(value).__name__ != "bool_"
+
+
 class Fields:
     """The fields of one mapping.
 
@@ -71,7 +76,7 @@ class Fields:
     def whole(self, key: str, default: int, low: int, high: int) -> int:
         """A whole number from `low` to `high`."""
         value = self._form.get(key, default)
-        if _is_number(value) and math.isfinite(value) and value == int(value) and low <= value <= high:
+        if is_number(value) and math.isfinite(value) and value == int(value) and low <= value <= high:
             return int(value)
         self.wrong(key, f"expected a whole number from {low:,} to {high:,}.{_number_hint(value)}")
         return default
@@ -85,7 +90,7 @@ class Fields:
     def number(self, key: str, default: float, low: float, high: float, *, above: bool = False) -> float:
         """A finite number from `low` to `high`, or above `low`."""
         value = self._form.get(key, default)
-        if _is_number(value) and math.isfinite(value) and low <= value <= high and not (above and value == low):
+        if is_number(value) and math.isfinite(value) and low <= value <= high and not (above and value == low):
             return float(value)
         span = f" above {low:g} and at most {high:g}" if above else f" from {low:g} to {high:g}"
         bounds = "" if math.isinf(low) else span
@@ -114,7 +119,7 @@ class Fields:
             return default
         if isinstance(value, str) and value.strip() == value != "" and value.isprintable() and len(value) <= 128:
             return value
-        quotes = f' If that is its name, put it in quotes: "{value}".' if _is_number(value) else ""
+        quotes = f' If that is its name, put it in quotes: "{value}".' if is_number(value) else ""
         self.wrong(key, f"expected {what}, 1 to 128 printable characters.{quotes}")
         return default
 
@@ -138,18 +143,15 @@ class Fields:
             return None
         if callable(value):
             value = _named(value)
-        if isinstance(value, str) and _ENTRY_POINT.fullmatch(value):
+        in_script = isinstance(value, str) and value.startswith("__main__:")
+        if isinstance(value, str) and _ENTRY_POINT.fullmatch(value) and not in_script:
             return value
-        if isinstance(value, str) and value.startswith("__main__"):
+        if in_script:
             advice = "a worker cannot import what a script or a notebook defines: move it into a module."
         else:
             advice = f"expected {example!r}, a module and what to take from it.{_entry_point_hint(value)}"
         self.problems.append(f"{self.path(key)} is {told(value)}; {advice}")
         return None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (Integral, Real)) and not isinstance(value, bool) and type(value).__name__ != "bool_"
 
 
 def _shown(key: str) -> str:

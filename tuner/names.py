@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 from tuner.errors import InvalidInput
 
@@ -55,19 +55,28 @@ def near(given: str, known: Iterable[str], synonyms: Mapping[str, str] | None = 
 
     `synonyms` maps words of other tools to ours, so that `max_trails` finds `trials` by way of `max_trials`.
     """
-    words = {name.lower(): name for name in known}
-    words.update(synonyms or {})
+    words = {name.lower(): name for name in known} | dict(synonyms or {})
     close = get_close_matches(given.lower(), list(words), n=2, cutoff=0.6)
-    found = list(dict.fromkeys(words[word] for word in close))
-    if words.get(given.lower()):
-        found = [words[given.lower()]]
+    if len(close) == 2 and _likeness(given, close[1]) < _likeness(given, close[0]) - 0.1:
+        del close[1]
+    found = dict.fromkeys(visible(words[word]) for word in close)
     return f" Did you mean {' or '.join(f'`{name}`' for name in found)}?" if found else ""
 
 
-def brief(value: object) -> str:
-    """A value as it can be shown on any terminal: in ASCII, without control characters, at most 60 characters."""
+def brief(value: object, longest: int = 60) -> str:
+    """A value as it can be shown on any terminal: in ASCII, without control characters, at most `longest` characters."""
     text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
+    return text if len(text) <= longest else f"{text[: longest - 4]}...{text[-1]}"
+
+
+def visible(text: object) -> str:
+    """A path or a file's name as it is, or quoted with escapes where it holds what a terminal must not be sent."""
+    name = str(text)
+    return name if name.isprintable() else repr(name)
+
+
+def _likeness(given: str, word: str) -> float:
+    return SequenceMatcher(None, given.lower(), word).ratio()
 
 
 def _offence(given: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from tuner import definition
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidStudy
-from tuner.names import near
+from tuner.names import near, visible
 from tuner.yaml_form import Located, Unreadable, read_yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -35,7 +35,7 @@ def read(path: str | Path) -> StudyDefinition:
     except Unreadable as error:
         raise InvalidStudy([_at(path, error.line, error.sentence)]) from None
     except RecursionError:
-        raise InvalidStudy([f"{path}: it is nested too deeply; expected a mapping of fields."]) from None
+        raise InvalidStudy([f"{visible(path)}: it is nested too deeply; expected a mapping of fields."]) from None
     problems = [_at(path, line, sentence) for line, sentence in form.problems]
     problems += _not_a_mapping(path, form.value)
     if not isinstance(form.value, Mapping):
@@ -51,16 +51,12 @@ def read(path: str | Path) -> StudyDefinition:
 
 
 def _text(path: Path) -> str:
-    shown = ascii(str(path))
+    shown = repr(str(path))
     if "\0" in str(path) or path.suffix.lower() not in SUFFIXES:
-        raise InvalidStudy(
-            [f"The study file {shown} has an unknown format; expected a name ending in .yaml, .yml or .json."]
-        )
+        raise InvalidStudy([f"The study file {shown} has an unknown format; expected a .yaml, .yml or .json file."])
     try:
         if path.stat().st_size > LARGEST:
-            raise InvalidStudy(
-                [f"{path}: it has {path.stat().st_size:,} bytes; expected a study file, at most {LARGEST:,}."]
-            )
+            raise InvalidStudy([f"{visible(path)}: it is larger than {LARGEST:,} bytes; expected a page of fields."])
         content = path.read_bytes()
     except FileNotFoundError:
         beside = [item.name for item in path.parent.iterdir()][:10_000] if path.parent.is_dir() else []
@@ -68,7 +64,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise InvalidStudy([f"The study file {shown} cannot be read: {error.strerror}."]) from None
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InvalidStudy([f"{path}: it is saved as UTF-16; save it as UTF-8."])
+        raise InvalidStudy([f"{visible(path)}: it is saved as UTF-16; save it as UTF-8."])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -84,8 +80,8 @@ def _json(text: str) -> Located:
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in items]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            problems.append((None, f"the field {name!a} is given twice; keep one."))
+        twice = sorted({name for name in names if names.count(name) > 1})
+        problems.extend((None, f"the field {name!a} is given twice; keep one.") for name in twice)
         return dict(items)
 
     try:
@@ -97,12 +93,13 @@ def _json(text: str) -> Located:
 
 
 def _not_a_mapping(path: Path, value: object) -> list[str]:
+    name = visible(path)
     wanted = "expected fields such as `name: digits` and `trials: 50`."
     if value is None:
-        return [f"{path}: the file is empty; {wanted}"]
+        return [f"{name}: the file is empty; {wanted}"]
     if isinstance(value, list):
-        return [f"{path}: there is a list at the top; {wanted} Remove the leading `-`."]
-    return [] if isinstance(value, Mapping) else [f"{path}: there is a single value in it; {wanted}"]
+        return [f"{name}: there is a list at the top; {wanted} Remove the leading `-`."]
+    return [] if isinstance(value, Mapping) else [f"{name}: there is a single value in it; {wanted}"]
 
 
 def _line_of(sentence: str, lines: Mapping[str, int]) -> int | None:
@@ -115,4 +112,4 @@ def _line_of(sentence: str, lines: Mapping[str, int]) -> int | None:
 
 
 def _at(path: Path, line: int | None, sentence: str) -> str:
-    return f"{path}: {sentence}" if line is None else f"{path}, line {line}: {sentence}"
+    return f"{visible(path)}: {sentence}" if line is None else f"{visible(path)}, line {line}: {sentence}"

@@ -114,7 +114,7 @@ def _subject(given: Fields) -> dict[str, Any]:
         given.problems.append("`model` and `loop` are both given: keep the one that says what to train.")
     elif family is None and not named and given.raw("model") is None and not _family_was_given(given):
         given.problems.append(
-            "Nothing says what to train: give `space: {family: mlp}`, `model: 'module:build'` or `loop: 'module:train'`."
+            "Nothing says what to train: give `space: {family: mlp}`, `model: 'module:build'` or `loop: 'module:f'`."
         )
     if loop is not None and given.raw("space") is None:
         given.problems.append("`space` is missing: the parameters of a `loop` cannot be read from its code.")

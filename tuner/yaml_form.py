@@ -12,9 +12,8 @@ from typing import Any
 
 import yaml
 
-_FLOAT = re.compile(
-    r"[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+"
-)  # YAML 1.2 and everybody else; YAML 1.1 wants a dot and a sign
+# What everybody else reads as a number, and YAML 1.1 only with a dot and a sign in the exponent.
+_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+")
 _TRUE = ("true", "yes", "on", "y")
 _DEEPEST = 40  # levels
 _INFINITE = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
@@ -142,12 +141,8 @@ def _judge(text: str, kind: str, *, plain: bool) -> tuple[str | None, Any]:
         return None, None
     if kind == "bool":
         value = text.lower() in _TRUE
-        if text.lower() in ("true", "false"):
-            return None, value
-        return (
-            f'YAML reads as {str(value).lower()}; write "{text}" in quotes for the text, or {str(value).lower()}.',
-            value,
-        )
+        word = str(value).lower()
+        return None if text.lower() == word else f'YAML reads as {word}; write "{text}" in quotes, or {word}.', value
     if kind in ("int", "float"):
         return _number(text, kind)
     if plain and _FLOAT.fullmatch(text):
