@@ -30,6 +30,7 @@ class StudyDefinition:
     loop: str | None = None  # "module:function" that owns its training loop
     objective: str = "val_data_loss"  # a metric of each epoch; trials are ranked by its best epoch
     direction: Direction = "minimize"  # which objective is better; `parse` chooses by the objective's name
+    enqueue: tuple[dict[str, Any], ...] = ()  # parameters of the first trials; the sampler proposes the others
     trials: int = 50  # how many trials the study proposes in all
     epochs: int = 30  # most epochs of one trial
     patience: int | None = 5  # epochs without a better objective before a trial ends by itself; None: never
@@ -53,7 +54,13 @@ class StudyDefinition:
         """A plain dictionary with every field; `from_json` is its exact inverse."""
         shallow = {item.name: getattr(self, item.name) for item in fields(self)}
         data = None if self.data is None else json.loads(json.dumps(self.data))
-        return {**shallow, "data": data, "space": None if self.space is None else self.space.to_json()}
+        enqueue = [dict(params) for params in self.enqueue]
+        return {
+            **shallow,
+            "data": data,
+            "space": None if self.space is None else self.space.to_json(),
+            "enqueue": enqueue,
+        }
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> StudyDefinition:
@@ -67,7 +74,8 @@ class StudyDefinition:
                 ]
             )
         space = form.get("space")
-        return cls(**{**form, "space": None if space is None else Space.from_json(space)})
+        enqueue = tuple(form.get("enqueue", ()))
+        return cls(**{**form, "space": None if space is None else Space.from_json(space), "enqueue": enqueue})
 
     @property
     def hash(self) -> str:

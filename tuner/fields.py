@@ -71,7 +71,7 @@ class Fields:
                 self.problems.append(f"{self.path(told(key))} is not a field: the names of fields are texts.")
             elif key not in known:
                 hint = near(key, known, synonyms) or f" The fields here are: {', '.join(known)}."
-                self.problems.append(f"{self.path(_shown(key))} is not a field.{hint}")
+                self.problems.append(f"{self.path(shown(key))} is not a field.{hint}")
 
     def whole(self, key: str, default: int, low: int, high: int) -> int:
         """A whole number from `low` to `high`."""
@@ -154,7 +154,8 @@ class Fields:
         return None
 
 
-def _shown(key: str) -> str:
+def shown(key: str) -> str:
+    """The name of a field as a sentence can hold it."""
     return key if key.isprintable() and key.isascii() and len(key) <= 60 else brief(key)
 
 

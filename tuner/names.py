@@ -64,7 +64,7 @@ def near(given: str, known: Iterable[str], synonyms: Mapping[str, str] | None = 
 
 
 def brief(value: object, longest: int = 60) -> str:
-    """A value as it can be shown on any terminal: in ASCII, without control characters, at most `longest` characters."""
+    """A value as any terminal can show it: ASCII, no control characters, at most `longest` characters."""
     text = ascii(value)
     return text if len(text) <= longest else f"{text[: longest - 4]}...{text[-1]}"
 

@@ -12,7 +12,7 @@ import search_spaces
 from search_spaces import InvalidSpace, Space
 from tuner.data_form import read_data
 from tuner.errors import InvalidStudy
-from tuner.fields import Fields, told
+from tuner.fields import Fields, is_number, shown, told
 from tuner.names import name_problem
 
 Direction = Literal["minimize", "maximize"]
@@ -69,10 +69,12 @@ def read_study(form: Mapping[str, Any], base: Path, known: Collection[str]) -> d
         raise InvalidStudy([f"The study is {told(form)}; expected a mapping of fields such as `name` and `data`."])
     given = Fields(form, [])
     given.only(known, _SYNONYMS)
+    subject = _subject(given)
     values = {
         "name": _name(given),
         "data": read_data(given, base),
-        **_subject(given),
+        **subject,
+        "enqueue": _enqueue(given, subject["space"]),
         **_objective(given),
         **_search(given),
         **_budget(given),
@@ -141,8 +143,41 @@ def _space(given: Fields) -> Space | None:
     try:
         return search_spaces.parse(space)
     except InvalidSpace as error:
-        given.problems.extend(error.problems)
+        given.problems.extend(map(str, error.under("space")))
         return None
+
+
+def _enqueue(given: Fields, space: Space | None) -> tuple[dict[str, Any], ...]:
+    """Points of the space, each with its active parameters."""
+    points = given.raw("enqueue")
+    if points is None:
+        return ()
+    if not isinstance(points, (list, tuple)) or not all(isinstance(point, Mapping) for point in points):
+        given.wrong("enqueue", "expected a list of points such as [{depth: 2, width: 64}].")
+        return ()
+    plain = tuple({str(name): _plain(value) for name, value in point.items()} for point in points)
+    for place, point in enumerate(plain):
+        path = f"enqueue[{place}]"
+        strange = [name for name, value in point.items() if not _is_value(value)]
+        given.problems.extend(
+            f"`{path}.{shown(name)}` is {told(point[name])}; expected a text, a finite number, true, false or null."
+            for name in strange
+        )
+        try:
+            if space is not None and not strange:
+                space.validate(point)
+        except InvalidSpace as error:
+            given.problems.extend(map(str, error.under(path)))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as Python's own; anything else as it is."""
+    return value.item() if is_number(value) and hasattr(value, "item") else value
+
+
+def _is_value(value: object) -> bool:
+    return value is None or isinstance(value, (bool, str)) or (is_number(value) and math.isfinite(value))
 
 
 def _objective(given: Fields) -> dict[str, Any]:
@@ -195,6 +230,11 @@ def _running(given: Fields) -> dict[str, Any]:
 
 def _agree(given: Fields, values: dict[str, Any]) -> None:
     """Mistakes that only show between two fields."""
+    points, trials = len(values["enqueue"]), values["trials"]
+    if points > trials:
+        given.problems.append(
+            f"`enqueue` has {points} points and `trials` is {trials}; expected a trial for each point."
+        )
     epochs, grace, gpus = values["epochs"], values["grace"], values["gpus_per_trial"]
     if values["pruner"] != "none" and grace >= epochs:
         given.problems.append(

@@ -20,6 +20,7 @@ from tuner.study_form import PRUNERS, SAMPLERS, direction_of
 from workers.contract import Resources, Training
 
 UNITS = {"units": {"type": "int", "low": 16, "high": 256}}
+BUILT = {"model": ..., "loop": "loops:train", "space": UNITS}
 GOOD = {"name": "digits", "data": "examples.digits:load", "space": {"family": "mlp"}}
 
 
@@ -176,6 +177,12 @@ FIELD_MISTAKES = [
     ({"space": ..., "model": "models:"}, ["`model`", "'module:attribute'"]),
     ({"space": ..., "model": 7}, ["`model`", "7"]),
     ({"space": ..., "model": lambda hp: hp}, ["`model`", "<lambda>"]),
+    ({"enqueue": {"depth": 1}}, ["`enqueue`", "a mapping", "list"]),
+    ({"enqueue": [3]}, ["`enqueue`", "a list"]),
+    ({**BUILT, "enqueue": [{"units": 32}, {"unit": 32, "units": 32}]}, ["enqueue[1]", "unit"]),
+    ({"space": ..., "model": "m:build", "enqueue": [{"lr": math.nan}]}, ["`enqueue[0].lr`", "nan", "finite"]),
+    ({"space": ..., "model": "m:build", "enqueue": [{"lr": [1]}]}, ["`enqueue[0].lr`", "a list"]),
+    ({**BUILT, "trials": 1, "enqueue": [{"units": 32}, {"units": 64}]}, ["`enqueue` has 2", "`trials` is 1"]),
     ({"data": ...}, ["`data`", "missing"]),
     ({"data": None}, ["`data`", "missing"]),
 ]
@@ -357,6 +364,14 @@ def test_exactly_one_thing_is_trained() -> None:
     assert (loop.model, loop.loop, loop.data) == (None, "loops:train", None)
 
 
+def test_points_to_begin_with_are_part_of_the_study() -> None:
+    form = {"name": "own", "space": UNITS, "loop": "loops:train"}
+    study = parse({**form, "enqueue": [{"units": 32}]})
+    assert study.enqueue == ({"units": 32},)
+    assert StudyDefinition.from_json(json.loads(json.dumps(study.to_json()))) == study
+    assert study.hash != parse(form).hash
+
+
 def test_a_function_and_a_space_may_be_given_as_they_are() -> None:
     space = parse(GOOD).space
     assert isinstance(space, Space)
@@ -418,9 +433,7 @@ def choices(*values: Any) -> st.SearchStrategy[Any]:
 FORMS = st.fixed_dictionaries(
     {
         "name": st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True),
-        "data": choices(
-            "m:load", {"function": "a.b:c", "test": None}, {"function": "m:load", "validation": 0.3, "task": "auto"}
-        ),
+        "data": choices("m:load", {"function": "a.b:c", "test": None}, {"function": "m:load", "validation": 0.3}),
         "space": choices({"family": "mlp"}, {"family": "mlp", "depth": [1, 3], "width": [8, 64]}),
     },
     optional={
