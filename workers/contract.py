@@ -245,8 +245,8 @@ class Launcher(Protocol):
         """
         ...
 
-    def check(self, training: Training, resources: Resources = Resources()) -> CheckReport:
-        """Dry-run a study on a worker of this shape, which stays warm for the study's trials.
+    def check(self, training: Training, resources: Resources | None = None) -> CheckReport:
+        """Dry-run a study on a worker of this shape (None: one CPU), which stays warm for the study's trials.
 
         Blocks for some seconds. User code that hangs or ends its worker is a problem in the report; what the
         other workers answer meanwhile is kept for `poll`.

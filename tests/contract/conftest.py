@@ -1,0 +1,78 @@
+"""Assignments for the contract of launchers, and the one Ray cluster of a test session."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workers.contract import Assignment, Launcher, Member, Resources, Training
+
+MakeAssignment = Callable[..., Assignment]
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(scope="session")
+def make_training(artifacts: Path) -> Callable[..., Training]:
+    def make(loop: str, epochs: int = 10, **changes: Any) -> Training:
+        values: dict[str, Any] = {
+            "study": "launching",
+            "model": f"launcher_loops:{loop}",
+            "loop": True,
+            "space": {"schema": 1, "family": None, "parameters": {}},
+            "data": None,
+            "objective": "score",
+            "direction": "maximize",
+            "epochs": epochs,
+            "patience": None,
+            "checkpoint_seconds": 0.0,
+            "artifacts": str(artifacts),
+            "import_paths": (str(Path(__file__).parent),),
+        }
+        return Training(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_assignment(make_training: Callable[..., Training]) -> MakeAssignment:
+    numbers = itertools.count()
+
+    def make(
+        loop: str,
+        epochs: int = 10,
+        *,
+        members: int = 1,
+        checkpoint: str | None = None,
+        resources: Resources | None = None,
+        **params: Any,
+    ) -> Assignment:
+        trials = [next(numbers) for _ in range(members)]
+        return Assignment(
+            id=f"launching-{trials[0]}",
+            training=make_training(loop, epochs),
+            members=tuple(
+                Member(trial, token=trial + 1000, params=params, seed=1, checkpoint=checkpoint) for trial in trials
+            ),
+            resources=resources or Resources(),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ray_launcher() -> Iterator[Launcher]:
+    """One local cluster with two workers for all tests that need Ray: starting it takes seconds."""
+    pytest.importorskip("ray")
+    from workers.launchers.ray_actors import RayLauncher
+
+    launcher = RayLauncher(workers=2, job_name="contract", dashboard=False, hang_seconds=2.0)
+    yield launcher
+    launcher.close()

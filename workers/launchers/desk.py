@@ -1,0 +1,48 @@
+"""The far end of a transport: one request in, one answer out, both JSON. The worker behind it knows no transport.
+
+A request is `{"call": 7, "method": "advance", "arguments": [...]}`. Its answer is `{"call": 7, "value": ...}` or,
+where the worker itself failed, `{"call": 7, "failed": sentence, "cause": cause, "log": traceback}`. Both kinds hold
+`pid` and `rss`. User code that raises is no failure of the worker: it comes back inside the value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from workers.contract import Assignment, Resources, Training
+from workers.failures import log_of, sentence_of
+from workers.worker import Worker, WorkerStuck, rss_bytes
+
+
+def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    """Do what is asked and say what came of it. Never raises an `Exception`."""
+    reply = {"call": request["call"], "pid": os.getpid()}
+    try:
+        reply["value"] = _METHODS[request["method"]](worker, *request["arguments"])
+    except Exception as error:  # whatever it is, the launcher has to hear of it and end this worker
+        cause = "hang" if isinstance(error, WorkerStuck) else "node_lost"
+        reply.update(failed=sentence_of(error), cause=cause, log=log_of(error))
+    reply["rss"] = rss_bytes()
+    return reply
+
+
+def _begin(worker: Worker, assignment: dict[str, Any], until: int, seconds: float, drop: list[int]) -> Any:
+    worker.start(Assignment.from_json(assignment))
+    return _advance(worker, until, seconds, drop)
+
+
+def _advance(worker: Worker, until: int, seconds: float, drop: list[int]) -> Any:
+    return worker.advance(until, seconds, drop).to_json()
+
+
+def _stop(worker: Worker) -> None:
+    worker.stop()
+
+
+def _check(worker: Worker, training: dict[str, Any], resources: dict[str, Any]) -> Any:
+    return worker.check(Training.from_json(training), Resources(**resources)).to_json()
+
+
+_METHODS: dict[str, Callable[..., Any]] = {"begin": _begin, "advance": _advance, "stop": _stop, "check": _check}

@@ -1,0 +1,65 @@
+"""What a pool of workers needs from a transport, whether its workers are child processes or Ray actors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from workers.contract import Cause, Resources
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker said to one call; see workers/launchers/desk.py for the form."""
+
+    call: int
+    form: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A worker's process has ended, or can no longer be reached."""
+
+    cause: Cause
+    message: str
+    log: str = ""
+
+
+class Link(Protocol):
+    """The launcher's side of one live worker. It answers calls in the order in which they were made."""
+
+    name: str
+    resources: Resources
+
+    def call(self, method: str, arguments: Sequence[Any], label: str) -> int:
+        """Ask, without waiting; returns the number its `Answer` will have. A dead worker shows in `wait`, not here."""
+        ...
+
+    def end(self) -> str:
+        """End the worker's process now, whatever it is doing. Returns its last output, "" where unknown."""
+        ...
+
+
+class Transport(Protocol):
+    """Makes workers and hears from them."""
+
+    def fits(self, resources: Resources) -> str | None:
+        """None, or why no worker of this shape can ever be had."""
+        ...
+
+    def space(self, resources: Resources, held: Sequence[Link]) -> int:
+        """How many more workers of this shape there is room for beside the workers `held`."""
+        ...
+
+    def create(self, resources: Resources) -> Link:
+        """Begin to make a worker, without waiting for it."""
+        ...
+
+    def wait(self, links: Sequence[Any], seconds: float) -> list[tuple[Link, Answer | Gone]]:
+        """What these workers, made by `create`, said; waits at most `seconds` for the first word. In each one's order."""
+        ...
+
+    def close(self) -> None:
+        """End what `Link.end` leaves over."""
+        ...
