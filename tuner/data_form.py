@@ -157,7 +157,11 @@ def _path(data: Fields, key: str, base: Path) -> str | None:
         if key in data:
             data.wrong(key, f"expected the path of a {_formats()} file.")
         return None
-    path = base.joinpath(Path(given).expanduser()).resolve()
+    try:
+        path = base.joinpath(Path(given).expanduser()).resolve()
+    except (OSError, RuntimeError):  # an unknown user after `~`, or links that lead in a circle
+        data.wrong(key, "which leads nowhere; expected the path of a file.")
+        return None
     problem = _file_problem(path)
     if problem is not None:
         data.problems.append(f"{data.path(key)} is {told(str(given))}, {problem}")
@@ -188,7 +192,7 @@ def _beside(path: Path) -> str:
 
 
 def _inside(folder: Path) -> str:
-    files = sorted(item.name for item in folder.iterdir() if _is_file_name(item.name))[:3]
+    files = sorted(item.name for item in folder.iterdir() if _is_file_name(item.name))[:5]
     return f" It holds {', '.join(map(visible, files))}." if files else ""
 
 

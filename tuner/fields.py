@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from tuner.names import brief, near
 
@@ -34,7 +34,7 @@ def told(value: object) -> str:
     return brief(value)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a number, also one of NumPy's; true and false are none."""
     return isinstance(value, (Integral, Real)) and not isinstance(value, bool) and type(value).__name__ != "bool_"
 

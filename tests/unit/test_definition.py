@@ -200,6 +200,7 @@ def table(tmp_path: Path) -> Path:
     (tmp_path / "valid.csv").write_text("x,y\n1,2\n")
     (tmp_path / "arrays.npz").write_bytes(b"PK")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
     (tmp_path / "notes.txt").write_text("x")
     return tmp_path
 
@@ -215,6 +216,8 @@ DATA_MISTAKES = [
     ({"path": 3}, ["`data.path`", "3"]),
     ({"path": None}, ["`data.path`", "null"]),
     ({"path": "x" * 300 + ".csv"}, ["`data.path`"]),
+    ({"path": "loop.csv"}, ["`data.path`", "nowhere"]),
+    ({"path": "~nobody-here/train.csv"}, ["`data.path`", "nowhere"]),
     ({"path": ...}, ["`data.path`", "missing"]),
     ({"target": ...}, ["`data.target`", "missing", "column"]),
     ({"target": 5}, ["`data.target`", "5", '"5"']),
