@@ -1,0 +1,1 @@
+"""Studies to start from: data, models and study files. Run them from the root of the checkout."""
