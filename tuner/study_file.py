@@ -36,17 +36,17 @@ def read(path: str | Path) -> StudyDefinition:
         raise InvalidStudy([_at(path, error.line, error.sentence)]) from None
     except RecursionError:
         raise InvalidStudy([f"{visible(path)}: it is nested too deeply; expected a mapping of fields."]) from None
-    problems = [_at(path, line, sentence) for line, sentence in form.problems]
-    problems += _not_a_mapping(path, form.value)
     if not isinstance(form.value, Mapping):
-        raise InvalidStudy(problems)
+        raise InvalidStudy([*(_at(path, *problem) for problem in form.problems), _not_a_mapping(path, form.value)])
+    problems = list(form.problems)
     try:
         study = definition.parse(form.value, path.absolute().parent)
     except InvalidStudy as error:
-        found = [_at(path, _line_of(sentence, form.lines), sentence) for sentence in error.problems]
-        raise InvalidStudy([*problems, *found]) from None
+        said = [sentence for sentence in error.problems if _field(sentence) not in form.misread]
+        problems += [(_line_of(sentence, form.lines), sentence) for sentence in said]
     if problems:
-        raise InvalidStudy(problems)
+        problems.sort(key=lambda problem: problem[0] or 0)
+        raise InvalidStudy(_at(path, *problem) for problem in problems)
     return study
 
 
@@ -92,20 +92,25 @@ def _json(text: str) -> Located:
         raise Unreadable(None, "it holds a number with thousands of digits.") from None
 
 
-def _not_a_mapping(path: Path, value: object) -> list[str]:
+def _not_a_mapping(path: Path, value: object) -> str:
     name = visible(path)
     wanted = "expected fields such as `name: digits` and `trials: 50`."
     if value is None:
-        return [f"{name}: the file is empty; {wanted}"]
+        return f"{name}: the file is empty; {wanted}"
     if isinstance(value, list):
-        return [f"{name}: there is a list at the top; {wanted} Remove the leading `-`."]
-    return [] if isinstance(value, Mapping) else [f"{name}: there is a single value in it; {wanted}"]
+        return f"{name}: there is a list at the top; {wanted} Remove the leading `-`."
+    return f"{name}: there is a single value in it; {wanted}"
+
+
+def _field(sentence: str) -> str:
+    """The path of the field that opens the sentence, or an empty text."""
+    found = re.match(r"`([^`]+)`", sentence)
+    return found[1] if found else ""
 
 
 def _line_of(sentence: str, lines: Mapping[str, int]) -> int | None:
     """The line of the field whose path opens the sentence, or of the nearest field around it."""
-    found = re.match(r"`([^`]+)`", sentence)
-    field = found[1] if found else ""
+    field = _field(sentence)
     while field and field not in lines:
         field = field.rpartition(".")[0]
     return lines.get(field)

@@ -143,7 +143,7 @@ def _space(given: Fields) -> Space | None:
     try:
         return search_spaces.parse(space)
     except InvalidSpace as error:
-        given.problems.extend(map(str, error.under("space")))
+        given.problems.extend(error.problems)
         return None
 
 

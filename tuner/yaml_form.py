@@ -35,6 +35,7 @@ class Located:
     value: Any
     lines: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[int | None, str]] = field(default_factory=list)  # line and sentence
+    misread: set[str] = field(default_factory=set)  # paths of values that YAML reads otherwise than they look
 
 
 class _Loader(yaml.SafeLoader):
@@ -130,6 +131,7 @@ def _scalar(node: yaml.ScalarNode, path: str, located: Located) -> Any:
     text, kind = node.value, node.tag.rpartition(":")[2]
     problem, value = _judge(text, kind, plain=node.style is None)
     if problem:
+        located.misread.add(path)
         where = f"`{path}` is {text}, " if path else f"{text} is there, "
         located.problems.append((node.start_mark.line + 1, f"{where}which {problem}"))
     return value
@@ -147,7 +149,7 @@ def _judge(text: str, kind: str, *, plain: bool) -> tuple[str | None, Any]:
         return _number(text, kind)
     if plain and _FLOAT.fullmatch(text):
         number = float(text.replace("_", ""))
-        return f"YAML reads as text; write {_yaml_float(number)}, with a dot and a sign in the exponent.", number
+        return f"YAML reads as text; write {_yaml_float(number)}.", number
     if kind in ("timestamp", "merge"):
         return f'YAML does not read as text; write "{text}" in quotes.', text
     return None, text

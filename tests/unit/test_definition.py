@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces import Space
@@ -463,6 +463,7 @@ FORMS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(FORMS, st.randoms())
 def test_json_is_an_exact_inverse_and_the_hash_is_stable(form: dict[str, Any], random: Any) -> None:
     study = parse(form)
@@ -486,6 +487,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from([item.name for item in fields(StudyDefinition) if item.name != "space"]), ANYTHING)
 )

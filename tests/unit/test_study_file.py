@@ -85,15 +85,24 @@ def test_refuses_a_file(tmp_path: Path, content: str | bytes, words: list[str]) 
 def test_no_means_false_and_is_pointed_out(tmp_path: Path) -> None:
     content = "name: digits\ndata: m:load\nspace:\n  family: mlp\n  optimizer: no\n  learning_rate: [1e-4, 1e-1]\n"
     found = problems(written(tmp_path, content))
+    assert len(found) == 3, found
     assert any("line 5" in p and "`space.optimizer` is no" in p and "false" in p and '"no"' in p for p in found), found
     assert any("line 6" in p and "`space.learning_rate[0]` is 1e-4" in p and "write 0.0001" in p for p in found), found
+
+
+def test_a_mistake_in_the_space_has_its_line(tmp_path: Path) -> None:
+    content = "name: own\nloop: m:train\nspace:\n  units: {type: int, low: 64, high: 16}\n  rate: {type: flaot}\n"
+    found = problems(written(tmp_path, content))
+    assert len(found) == 2
+    assert "line 4: `space.units.low`" in found[0]
+    assert "line 5: `space.rate.type`" in found[1]
+    assert "`float`" in found[1]
 
 
 def test_small_numbers_are_offered_as_yaml_reads_them(tmp_path: Path) -> None:
     found = problems(written(tmp_path, GOOD + "max_seconds: 1e-7\n"))
     assert found == (
-        f"{tmp_path / 'study.yaml'}, line 4: `max_seconds` is 1e-7, which YAML reads as text; "
-        "write 1.0e-07, with a dot and a sign in the exponent.",
+        f"{tmp_path / 'study.yaml'}, line 4: `max_seconds` is 1e-7, which YAML reads as text; write 1.0e-07.",
     )
 
 
