@@ -52,10 +52,19 @@ def load_table(options: Options, fingerprint: str) -> Parts:
 
 
 def _part(state: Mapping[str, Any], raw: Mapping[str, np.ndarray], y: np.ndarray, weight: np.ndarray | None) -> Part:
-    from workers.preprocessing import encode  # imports TensorFlow, when called and not before
+    return Part(
+        y=y,
+        weight=weight,
+        rows=len(y),
+        columns=columns.inputs(raw, state),
+        encode=functools.partial(_encode, state=state),
+    )
 
-    fixed = columns.inputs(raw, state)
-    return Part(y=y, weight=weight, rows=len(y), columns=fixed, encode=functools.partial(encode, state=state))
+
+def _encode(raw: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> np.ndarray:
+    from workers.preprocessing import encode  # imports TensorFlow
+
+    return encode(raw, state)
 
 
 def _read(options: Options) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def require_rows(rows: Mapping[str, int | None], total: int) -> None:
     for part, count in rows.items():
         if count == 0:
             raise DataError(
-                f"There are no {part} rows: {total} rows are too few to split, or data.{part} is too small a share of them."
+                f"There are no {part} rows: {total} rows are too few to split, or data.{part} is too small a share."
             )
 
 

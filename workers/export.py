@@ -1,0 +1,208 @@
+"""`python -m workers.export`: from a trial's artifact to a SavedModel in a staging folder.
+
+Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
+
+    {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "key": KEY, "sha256": SUM,
+     "staging": DIR, "probe_rows": 16, "evaluate_test": true}
+    {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null, "rows": {...},
+     "validation": {metric: value} | null, "test": {metric: value} | null, "notes": [...]}
+    {"ok": false, "error": "One sentence."}                                       and exit code 1
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workers.artifacts import ArtifactStore
+from workers.contract import Training
+from workers.data import DataError, Part, Parts, load
+from workers.entry_points import resolve
+from workers.failures import sentence_of
+
+MODEL, PREPROCESSING = "model.keras", "preprocessing.json"
+PROBE_ROWS = 16  # whose predictions are recorded, unless the request says otherwise
+
+
+def main() -> int:
+    """Answer the request on stdin; 0 if the model was exported."""
+    answer_to = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # predictions are compared with those of another process
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    answer: dict[str, Any]
+    try:
+        answer = {"ok": True, **export(json.load(sys.stdin))}
+    except Exception as error:
+        traceback.print_exc()
+        answer = {"ok": False, "error": _sentence(error)}
+    answer_to.write(json.dumps(answer) + "\n")
+    answer_to.close()
+    return 0 if answer["ok"] else 1
+
+
+def export(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the SavedModel that `request` asks for; returns the answer without "ok". Raises what is in the way."""
+    training = Training.from_json(request["training"])
+    store = ArtifactStore(request["artifact_root"])
+    folder = store.verify(request["key"], request["sha256"])
+    made = store.manifest(request["key"])
+    about = {
+        **{key: made.get(key) for key in ("study", "trial", "token", "epoch")},
+        "params": dict(request["params"]),
+        "seed": request["seed"],
+        "model": training.model,
+        "objective": training.objective,
+        "direction": training.direction,
+        "artifact": {"key": request["key"], "sha256": request["sha256"]},
+    }
+    if training.loop:
+        return _export_loop(training, folder, about, request)
+    return _export_trial(training, folder, about, request)
+
+
+def _export_trial(
+    training: Training, folder: Path, about: dict[str, Any], request: Mapping[str, Any]
+) -> dict[str, Any]:
+    from workers.saved_model import ExportRefused, write_saved_model
+
+    if training.data is None:
+        raise ExportRefused(f"Study {training.study!r} names no data, which its model is built for: add data to it.")
+    parts = load(training.data, training.import_paths)
+    state = _same_preprocessing(parts, folder)
+    model = _rebuild(training, folder, request, parts)
+    notes: list[str] = []
+    scores = {"validation": evaluate(model, parts.validation, notes), "test": None}
+    if request.get("evaluate_test") and parts.test is not None:
+        scores["test"] = evaluate(model, parts.test, notes)
+    served, sources = model, None
+    if state is not None:
+        from workers.preprocessing import servable
+
+        served, sources = servable(model, state), {entry["input"]: entry["name"] for entry in state["columns"]}
+    manifest = write_saved_model(
+        served,
+        _probe(parts.validation, state, request.get("probe_rows", PROBE_ROWS)),
+        Path(request["staging"]),
+        about={**about, "data": parts.fingerprint, "scores": scores},
+        labels=parts.labels,
+        sources=sources,
+    )
+    return {**_answer(manifest, request), "rows": parts.rows, **scores, "notes": notes}
+
+
+def _export_loop(training: Training, folder: Path, about: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """A model that a loop gave to `run.report(..., model=...)`; its probe is drawn, as nobody knows its data."""
+    import keras
+
+    from workers.saved_model import ExportRefused, write_saved_model
+
+    if not (folder / MODEL).exists():
+        raise ExportRefused(
+            f"Trial {about['trial']} of study {training.study!r} saved no model: call run.report(..., model=model) "
+            "with a Keras model in its loop, and run the study again."
+        )
+    resolve(training.model, training.import_paths)  # registers the user's own layers, if there are any
+    try:
+        model = keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True)
+    except (ValueError, TypeError) as error:
+        raise ExportRefused(f"The model of {request['key']} cannot be loaded safely: {error}"[:1000]) from error
+    sample = _drawn(model, request.get("probe_rows", PROBE_ROWS))
+    manifest = write_saved_model(model, sample, Path(request["staging"]), about={**about, "scores": {}})
+    return {**_answer(manifest, request), "rows": {}, "validation": None, "test": None, "notes": []}
+
+
+def evaluate(model: Any, part: Part, notes: list[str]) -> dict[str, float] | None:
+    """Every metric of the model on a part, with `data_loss` and `penalty`; None, and a note, where it has none."""
+    from workers.feeding import Feed
+    from workers.penalty import PenaltySplit
+
+    split = PenaltySplit(model)
+    split.reset()
+    try:
+        metrics = model.evaluate(Feed(part, part, 1, 0).validation, return_dict=True, verbose=0)
+    except Exception as error:  # a model with a train step of its own need not be able to evaluate
+        notes.append(f"The model could not be evaluated: {sentence_of(error)}")
+        return None
+    numbers = {name: float(value) for name, value in metrics.items() if getattr(value, "size", 1) == 1}
+    return {**numbers, **split.take()}
+
+
+def _rebuild(training: Training, folder: Path, request: Mapping[str, Any], parts: Parts) -> Any:
+    """The trial's model with its weights: built as it was for training, only numbers are read from the file."""
+    from workers import keras_files, models
+    from workers.seeds import set_seeds
+
+    set_seeds(request["seed"], keras=True)
+    model = models.build(training, request["params"], parts).model
+    keras_files.build_variables(model, parts)
+    keras_files.load_weights(model, folder / MODEL)
+    return model
+
+
+def _same_preprocessing(parts: Parts, folder: Path) -> dict[str, Any] | None:
+    path = folder / PREPROCESSING
+    state: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    if state != parts.preprocessing:
+        raise DataError(
+            "The data has changed since the trial was trained: its columns would be encoded otherwise. Restore it."
+        )
+    return state
+
+
+def _probe(part: Part, state: Mapping[str, Any] | None, rows: int) -> Any:
+    """Raw validation rows: columns by input name for a table, else inputs as the model takes them."""
+    import numpy as np
+    import tensorflow as tf
+
+    if state is not None and part.columns is not None:
+        named = {entry["input"]: part.columns[entry["name"]] for entry in state["columns"]}
+        floats = [column for column in named.values() if column.dtype.kind == "f"]
+        gaps = sum((np.isnan(column) for column in floats), np.zeros(part.rows or 0, int))
+        chosen = np.argsort(gaps, kind="stable")[:rows]  # complete rows first: JSON has no number for a missing one
+        return {name: column[chosen] for name, column in named.items()}
+    x = next(iter(part.dataset))[0] if part.dataset is not None else part.x
+    return tf.nest.map_structure(lambda array: array[:rows], x)
+
+
+def _drawn(model: Any, rows: int) -> Any:
+    """Random inputs for a model of unknown data, in the structure that it takes."""
+    import numpy as np
+    import tensorflow as tf
+
+    from workers.saved_model import ExportRefused
+
+    random = np.random.default_rng(0)
+
+    def draw(tensor: Any) -> Any:
+        shape = (rows, *(axis or 8 for axis in tensor.shape[1:]))
+        if tensor.dtype == "string":
+            return np.full(shape, "a")
+        if "int" in tensor.dtype or tensor.dtype == "bool":
+            return random.integers(0, 2, shape).astype(tensor.dtype)
+        return random.normal(size=shape).astype(tensor.dtype)
+
+    try:
+        return tf.nest.map_structure(draw, model.input)
+    except (AttributeError, ValueError) as error:
+        raise ExportRefused(
+            "The loop's model does not say what it takes: give run.report a Functional or Sequential model."
+        ) from error
+
+
+def _answer(manifest: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    return {"path": request["staging"], **{key: manifest[key] for key in ("inputs", "outputs", "labels")}}
+
+
+def _sentence(error: Exception) -> str:
+    """Our own errors are sentences already; what user code raised gets its kind and its place in front."""
+    return str(error) if type(error).__module__.startswith("workers.") else sentence_of(error)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
