@@ -159,7 +159,7 @@ class SuccessiveHalving(Rule):
         kept = max(1, reached // self.eta)
         if len(rivals) < kept:
             return None, "it is the first trial to get there"
-        among = f"the {kept} best" if kept > 1 else "the best"
+        among = f"among the {kept} best" if kept > 1 else "the best"
         return rivals[kept - 1][1], f"what it takes to be {among} of {reached} trials that got there"
 
 
@@ -210,7 +210,7 @@ class Percentile(Rule):
     def _threshold(self, rivals: Rivals) -> tuple[float | None, str]:
         count = len(rivals)
         if count < self.warmup_trials:
-            return None, f"only {count} other trials got there, and {self.warmup_trials} are needed to judge"
+            return None, f"{count} of the {self.warmup_trials} other trials that a judgement needs got there so far"
         what = "the median" if self.name == "median" else f"the best {self.percentile:g} percent"
         return self._interpolated(rivals), f"{what} of {count} other trials at that epoch"
 

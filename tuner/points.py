@@ -1,0 +1,74 @@
+"""Points of a search space, as samplers propose and observe them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from search_spaces import Space
+from search_spaces.conditions import is_active
+from tuner.errors import TunerError
+
+Taken = Callable[[dict[str, Any]], bool]
+"""Whether another trial has exactly this point."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A trial as a sampler sees it."""
+
+    number: int
+    state: Literal["running", "complete", "pruned", "failed"]
+    params: dict[str, Any]  # the active parameters and their values
+    value: float | None = None  # the objective of a complete trial
+    curve: Mapping[int, float] = field(default_factory=dict)  # the objective by epoch
+    notes: dict[str, Any] = field(default_factory=dict)  # as they came with the proposal
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point to try. `notes` is JSON that belongs on the trial's row, and comes back in its observations."""
+
+    params: dict[str, Any]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Exhausted(TunerError):
+    """The space has no further point to propose; the message says so to a person."""
+
+
+class Method(Protocol):
+    """One way to choose points. Its proposals depend on `seed`, `number` and what was observed, in any order."""
+
+    def observe(self, observation: Observation) -> None: ...
+
+    def propose(self, number: int, seed: int, taken: Taken) -> Proposal: ...
+
+
+def stable_seed(*parts: str | int) -> int:
+    """A hash that is the same in every process and on every machine, 0 to 2**32 - 1."""
+    return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:4], "big")
+
+
+def key_of(params: Mapping[str, Any]) -> str:
+    """Equal for equal points only."""
+    return json.dumps(params, sort_keys=True)
+
+
+def define_by_run(space: Space, value_of: Callable[[str], Any]) -> dict[str, Any]:
+    """A point whose values come from `value_of`: parents first, and only parameters that are active are asked for."""
+    params: dict[str, Any] = {}
+    for name in space.order:
+        if is_active(name, space.conditions, params):
+            params[name] = value_of(name)
+    return params
+
+
+def random_point(space: Space, seed: int) -> dict[str, Any]:
+    """A point drawn uniformly from the space's unit box."""
+    draw = random.Random(seed)
+    return space.from_unit({name: draw.random() for name in space.order})
