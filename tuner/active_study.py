@@ -223,7 +223,8 @@ class ActiveStudy:
             return False
         number = len(self.points) + len(self.proposed)
         try:
-            proposal = self.sampler.propose(number)
+            first = self.definition.enqueue[number : number + 1]
+            proposal = Proposal(first[0]) if first else self.sampler.propose(number)
         except Exhausted as exhausted:
             self.exhausted = str(exhausted)
             return False

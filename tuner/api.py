@@ -205,8 +205,8 @@ def create_study(
     Raises:
         InvalidStudy: with every mistake, one sentence each.
     """
-    given = {"name": name, "space": space, "model": model, "loop": loop, "data": data, **options}
-    form = {key: value for key, value in given.items() if value is not None}
+    given = {"space": space, "model": model, "loop": loop, "data": data}
+    form = {"name": name, **{key: value for key, value in given.items() if value is not None}, **options}
     return Study(parse(form), settings or Settings.load())
 
 

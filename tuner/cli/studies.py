@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,10 @@ def _from_file(file: Path, **overrides: Any) -> Study:
     from tuner.configuration import Settings
     from tuner.study_file import read
 
-    return Study(read(file), Settings.load(**overrides))
+    definition, settings = read(file), Settings.load(**overrides)
+    # User code lies beside the file that names it, or where the command was typed.
+    paths = tuple(dict.fromkeys((str(file.absolute().parent), *settings.import_paths)))
+    return Study(definition, replace(settings, import_paths=paths))
 
 
 def _database() -> Any:

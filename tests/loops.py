@@ -1,0 +1,42 @@
+"""Training loops that tests use as user code: they need no TensorFlow and are done in milliseconds."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+
+def descent(run: Any) -> None:
+    """A loss that falls with the epochs, to a floor that depends on the parameters. Resumes from its state."""
+    floor = (run.params["x"] - 0.3) ** 2 + run.params.get("l2", 0.0)
+    seen = (run.state or {}).get("seen", 0)
+    for epoch in range(run.epoch, run.epochs):
+        seen += 1
+        run.report({"val_loss": floor + 1.0 / (epoch + 1), "seen": float(seen)}, state={"seen": seen})
+
+
+def slow_descent(run: Any) -> None:
+    """`descent` with a tenth of a second per epoch, so that something can happen in its middle."""
+    floor = (run.params["x"] - 0.3) ** 2
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.1)
+        run.report({"val_loss": floor + 1.0 / (epoch + 1), "pid": float(os.getpid())}, state={"epoch": epoch})
+
+
+def sometimes_bad(run: Any) -> None:
+    """Good trials, and every kind of bad one: which, says the parameter `kind`."""
+    kind = run.params["kind"]
+    for epoch in range(run.epoch, run.epochs):
+        if kind == "raises":
+            raise RuntimeError("the user's own mistake")
+        if kind == "exits":
+            os._exit(0)
+        value = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}.get(kind, 1.0 / (epoch + 1))
+        run.report({"val_loss": value} if kind != "silent" else {"something_else": 1.0})
+
+
+def ten_reports(run: Any) -> None:
+    """An empty trial: ten reports and nothing else."""
+    for epoch in range(run.epoch, run.epochs):
+        run.report({"val_loss": run.params["x"] / (epoch + 1)})
