@@ -1,0 +1,65 @@
+"""Artifacts: where complete bytes lie. The bytes come first and the row second, never the other way round."""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, delete, select
+from sqlalchemy.orm import Session
+
+from db import dialects, trials
+from db.tables import Artifact, ModelVersion, Trial, table
+
+
+def add(s: Session, trial_id: int, token: int, *, kind: str, epoch: int, key: str, sha256: str, bytes: int) -> bool:  # noqa: A002
+    """Store that an attempt saved an artifact. False: the token is stale, and nothing was changed.
+
+    A key that is there already is kept as it is.
+
+    Args:
+        kind: "checkpoint" (to resume from) or "model" (the trial's best weights).
+        epoch: whose weights these are.
+        key: the folder's key in the artifact store.
+        sha256: of the folder's manifest.json.
+    """
+    if not trials.fenced(s, trial_id, token):
+        return False
+    values = {"trial_id": trial_id, "token": token, "kind": kind, "epoch": epoch, "key": key}
+    statement = dialects.insert(s, table(Artifact)).values(**values, sha256=sha256, bytes=bytes)
+    s.execute(statement.on_conflict_do_nothing(index_elements=["key"]))
+    return True
+
+
+def checkpoint(s: Session, trial_id: int) -> Artifact | None:
+    """The checkpoint that the trial's next attempt should begin with: the newest attempt's newest."""
+    return s.scalars(_newest(trial_id, "checkpoint").limit(1)).one_or_none()
+
+
+def checkpoints(s: Session, trial_id: int) -> list[Artifact]:
+    """The trial's checkpoints, newest first: where one is damaged, the next may not be."""
+    return list(s.scalars(_newest(trial_id, "checkpoint")))
+
+
+def model(s: Session, trial_id: int) -> Artifact | None:
+    """The trial's best weights, as its newest attempt with any saved them last."""
+    return s.scalars(_newest(trial_id, "model").limit(1)).one_or_none()
+
+
+def of_study(s: Session, study_id: int) -> list[Artifact]:
+    """Every artifact of a study, by trial, oldest first."""
+    rows = select(Artifact).join(Trial, Trial.id == Artifact.trial_id).where(Trial.study_id == study_id)
+    return list(s.scalars(rows.order_by(Trial.number, Artifact.id)))
+
+
+def promoted_trials(s: Session, study_id: int) -> set[int]:
+    """Ids of the study's trials that a model version was made of, or is being made of."""
+    rows = select(ModelVersion.trial_id).join(Trial, Trial.id == ModelVersion.trial_id)
+    return set(s.scalars(rows.where(Trial.study_id == study_id, ModelVersion.state != "failed")))
+
+
+def remove(s: Session, artifact_id: int) -> None:
+    """Forget an artifact; its bytes may be deleted once this is committed."""
+    s.execute(delete(table(Artifact)).where(Artifact.id == artifact_id))
+
+
+def _newest(trial_id: int, kind: str) -> Select[Artifact]:
+    rows = select(Artifact).where(Artifact.trial_id == trial_id, Artifact.kind == kind)
+    return rows.order_by(Artifact.token.desc(), Artifact.epoch.desc(), Artifact.id.desc())

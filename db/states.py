@@ -1,0 +1,76 @@
+"""The state machine: one table of transitions per kind of row. Guards of every statement are derived from it.
+
+    study     active ──► stopping ──► stopped
+                 │           │
+                 └───────────┴─────► finished | failed
+
+                 ┌──── retry ─────┐
+                 ▼                │
+    trial     queued ─────────► running ──► complete | pruned | failed | cancelled
+                 │
+                 └────────────► cancelled
+
+    version   staging ──► ready | failed           (a model version that is being promoted)
+
+A state with no way out is terminal and is never left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from db.errors import IllegalTransition
+
+Table = Mapping[str, tuple[str, ...]]
+
+STUDY: Table = {
+    "active": ("stopping", "finished", "failed"),
+    "stopping": ("stopped", "finished", "failed"),
+    "stopped": (),
+    "finished": (),
+    "failed": (),
+}
+
+TRIAL: Table = {
+    "queued": ("running", "cancelled"),
+    "running": ("queued", "complete", "pruned", "failed", "cancelled"),
+    "complete": (),
+    "pruned": (),
+    "failed": (),
+    "cancelled": (),
+}
+
+VERSION: Table = {
+    "staging": ("ready", "failed"),
+    "ready": (),
+    "failed": (),
+}
+
+
+def sources(table: Table, target: str) -> tuple[str, ...]:
+    """States from which `target` may be entered. Raises IllegalTransition where there is none."""
+    allowed = tuple(state for state, targets in table.items() if target in targets)
+    if not allowed:
+        raise IllegalTransition(f"No state leads to {target!r}; the states that can be entered are {_entered(table)}.")
+    return allowed
+
+
+def require(table: Table, source: str, target: str) -> None:
+    """Raise IllegalTransition unless `source` may become `target`."""
+    if target not in table.get(source, ()):
+        known = ", ".join(table.get(source, ())) or "nothing"
+        raise IllegalTransition(f"A row in state {source!r} cannot become {target!r}, only {known}.")
+
+
+def terminal(table: Table) -> tuple[str, ...]:
+    """States that are never left."""
+    return tuple(state for state, targets in table.items() if not targets)
+
+
+def live(table: Table) -> tuple[str, ...]:
+    """States that are not terminal."""
+    return tuple(state for state, targets in table.items() if targets)
+
+
+def _entered(table: Table) -> str:
+    return ", ".join(sorted({target for targets in table.values() for target in targets}))

@@ -1,0 +1,143 @@
+"""Studies, and the lease of the coordinator that runs one.
+
+A coordinator claims a study and gets a *term*, a number that grows with each claim. It starts each of its
+transactions with `renew`: that locks the study's row, and says False to one whose study was taken over, so nothing a
+stale coordinator writes is ever committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from db import clock, dialects, states
+from db.errors import AlreadyExists
+from db.tables import Study, Trial, finite, table
+from db.types import clean
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """A study in the list of studies."""
+
+    name: str
+    state: str
+    counts: dict[str, int]  # trials per state; states without a trial are absent
+    best_value: float | None  # of its completed trials, in the direction that its definition names
+    created_at: datetime
+
+
+def create(
+    s: Session,
+    *,
+    name: str,
+    definition: dict[str, Any],
+    body_hash: str,
+    search_space_id: int,
+    checked: dict[str, Any],
+) -> Study:
+    """A new active study. Raises AlreadyExists when the name is taken, also by a transaction a moment earlier."""
+    values = {"name": name, "definition": definition, "body_hash": body_hash, "checked": checked}
+    statement = dialects.insert(s, table(Study)).values(search_space_id=search_space_id, **values)
+    id = s.scalars(statement.on_conflict_do_nothing(index_elements=["name"]).returning(Study.id)).one_or_none()  # noqa: A001
+    if id is None:
+        raise AlreadyExists("study", name)
+    return get(s, id)
+
+
+def find(s: Session, name: str) -> Study | None:
+    """The study of this name."""
+    return s.scalars(select(Study).where(Study.name == name)).one_or_none()
+
+
+def get(s: Session, id: int) -> Study:  # noqa: A002
+    """The study with this id; there must be one."""
+    return s.scalars(select(Study).where(Study.id == id)).one()
+
+
+def names(s: Session) -> list[str]:
+    """Names of all studies, oldest first."""
+    return list(s.scalars(select(Study.name).order_by(Study.id)))
+
+
+def listing(s: Session) -> list[StudyEntry]:
+    """All studies, oldest first: two statements, however many studies and trials there are."""
+    counts: dict[int, dict[str, int]] = {}
+    extremes: dict[int, tuple[float | None, float | None]] = {}
+    good = and_(Trial.state == "complete", finite(Trial.value))
+    columns = (func.count(), func.min(Trial.value).filter(good), func.max(Trial.value).filter(good))
+    for study_id, state, count, *values in s.execute(
+        select(Trial.study_id, Trial.state, *columns).group_by(Trial.study_id, Trial.state)
+    ):
+        counts.setdefault(study_id, {})[state] = count
+        if state == "complete":
+            extremes[study_id] = (values[0], values[1])
+    rows = s.scalars(select(Study).order_by(Study.id))
+    return [_entry(row, counts.get(row.id, {}), *extremes.get(row.id, (None, None))) for row in rows]
+
+
+def counts(s: Session, study_id: int) -> dict[str, int]:
+    """Trials per state; states without a trial are absent."""
+    grouped = select(Trial.state, func.count()).where(Trial.study_id == study_id).group_by(Trial.state)
+    return dict(s.execute(grouped).all())
+
+
+def runnable(s: Session) -> list[Study]:
+    """Studies that want a coordinator: not ended, and without a living lease. Oldest first."""
+    live = Study.state.in_(states.live(states.STUDY))
+    return list(s.scalars(select(Study).where(live, _free()).order_by(Study.id)))
+
+
+def claim(s: Session, study_id: int, owner: str, seconds: float) -> int | None:
+    """Take the study for `seconds`. Returns the new term, or None: ended, or another owner's lease lives.
+
+    An owner may claim its own study again; that too begins a new term.
+    """
+    live = Study.state.in_(states.live(states.STUDY))
+    statement = update(table(Study)).where(Study.id == study_id, live, or_(_free(), Study.owner == owner))
+    lease = {"owner": owner, "lease_until": clock.later(seconds), "term": Study.term + 1}
+    return s.scalars(statement.values(lease).returning(Study.term)).one_or_none()
+
+
+def renew(s: Session, study_id: int, owner: str, term: int, seconds: float) -> bool:
+    """Hold the study for `seconds` from now. False: the study ended or has another term; write nothing more."""
+    statement = update(table(Study)).where(*_held(study_id, owner, term)).values(lease_until=clock.later(seconds))
+    return s.scalars(statement.returning(Study.id)).one_or_none() is not None
+
+
+def release(s: Session, study_id: int, owner: str, term: int) -> bool:
+    """Give the study back, so that another coordinator need not wait. A stale term changes nothing."""
+    statement = update(table(Study)).where(*_held(study_id, owner, term)).values(owner=None, lease_until=None)
+    return s.scalars(statement.returning(Study.id)).one_or_none() is not None
+
+
+def request_stop(s: Session, study_id: int) -> bool:
+    """Ask the study's coordinator to end it. False when it is stopping or ended already."""
+    allowed = Study.state.in_(states.sources(states.STUDY, "stopping"))
+    statement = update(table(Study)).where(Study.id == study_id, allowed).values(state="stopping")
+    return s.scalars(statement.returning(Study.id)).one_or_none() is not None
+
+
+def finish(s: Session, study_id: int, state: str, reason: str) -> bool:
+    """End the study as "finished", "failed" or "stopped", and its lease with it. False when it has ended already."""
+    allowed = Study.state.in_(states.sources(states.STUDY, state))
+    end = {"state": state, "reason": clean(reason), "finished_at": clock.now(), "owner": None, "lease_until": None}
+    statement = update(table(Study)).where(Study.id == study_id, allowed).values(end)
+    return s.scalars(statement.returning(Study.id)).one_or_none() is not None
+
+
+def _entry(row: Study, counts: dict[str, int], lowest: float | None, highest: float | None) -> StudyEntry:
+    best = highest if row.definition.get("direction") == "maximize" else lowest
+    return StudyEntry(row.name, row.state, counts, best, row.created_at)
+
+
+def _free() -> ColumnElement[bool]:
+    return or_(Study.lease_until.is_(None), Study.lease_until <= clock.now())
+
+
+def _held(study_id: int, owner: str, term: int) -> tuple[ColumnElement[bool], ...]:
+    return Study.id == study_id, Study.owner == owner, Study.term == term

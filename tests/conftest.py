@@ -1,0 +1,79 @@
+"""Fixtures for every test: real SQLite files and a real PostgreSQL server. Nothing is skipped where one is missing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from db import schema
+from db.engine import Database, connect
+from tests import postgres
+
+DIALECTS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """URL of a PostgreSQL server's maintenance database."""
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> Iterator[str]:
+    """Name of a database with our schema, to be copied."""
+    with postgres.fresh(postgresql_server) as url:
+        database = connect(url)
+        schema.prepare(database)
+        database.close()
+        yield url.rpartition("/")[2].partition("?")[0]
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with our schema, to be copied."""
+    file = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = connect(f"sqlite:///{file}")
+    schema.prepare(database)
+    database.close()
+    return file
+
+
+@pytest.fixture(params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> str:
+    """ "sqlite" and "postgresql" in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a new database without our schema."""
+    with ExitStack() as stack:
+        if dialect == "sqlite":
+            yield f"sqlite:///{tmp_path / 'empty.db'}"
+        else:
+            yield stack.enter_context(postgres.fresh(request.getfixturevalue("postgresql_server")))
+
+
+@pytest.fixture
+def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a new database with our schema and no rows."""
+    with ExitStack() as stack:
+        if dialect == "sqlite":
+            file = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "ockham.db")
+            yield f"sqlite:///{file}"
+        else:
+            server, template = (request.getfixturevalue(f"postgresql_{name}") for name in ("server", "template"))
+            yield stack.enter_context(postgres.fresh(server, template))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A new database with our schema and no rows."""
+    database = connect(database_url)
+    yield database
+    database.close()
