@@ -55,12 +55,11 @@ def make_assignment(make_training: Callable[..., Training]) -> MakeAssignment:
         **params: Any,
     ) -> Assignment:
         trials = [next(numbers) for _ in range(members)]
+        attempts = [Member(trial, token=trial + 1000, params=params, seed=1, checkpoint=checkpoint) for trial in trials]
         return Assignment(
             id=f"launching-{trials[0]}",
             training=make_training(loop, epochs),
-            members=tuple(
-                Member(trial, token=trial + 1000, params=params, seed=1, checkpoint=checkpoint) for trial in trials
-            ),
+            members=tuple(attempts),
             resources=resources or Resources(),
         )
 

@@ -57,7 +57,7 @@ class Transport(Protocol):
         ...
 
     def wait(self, links: Sequence[Any], seconds: float) -> list[tuple[Link, Answer | Gone]]:
-        """What these workers, made by `create`, said; waits at most `seconds` for the first word. In each one's order."""
+        """What these workers, made by `create`, said, each in order; waits at most `seconds` for the first word."""
         ...
 
     def close(self) -> None:
