@@ -149,7 +149,7 @@ class SuccessiveHalving(Rule):
         self.grace, self.eta = max(2, grace), eta
 
     def next_rung(self, number: int, epoch: int) -> int:
-        rung = self.grace * self.eta ** self.bracket(number)
+        rung = self.grace * int(self.eta ** self.bracket(number))
         while rung <= epoch:
             rung *= self.eta
         return min(rung, self.epochs)

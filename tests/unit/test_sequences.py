@@ -57,9 +57,8 @@ def walk(space: Space, seed: int = 0, enqueued: tuple[dict[str, Any], ...] = ())
         while True:
             points.append(sampler.propose(len(points) + len(enqueued)).params)
             sampler.observe(Observation(len(points) + len(enqueued) - 1, "running", points[-1]))
-    except Exhausted as exhausted:
-        assert str(exhausted) == "Every point of the grid has been tried."
-    return points
+    except Exhausted:
+        return points
 
 
 def test_a_grid_has_every_combination_once_in_an_order_that_the_seed_chooses() -> None:
