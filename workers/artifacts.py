@@ -49,7 +49,7 @@ class ArtifactStore:
         try:
             sums, size = {}, 0
             for name in sorted(files):
-                sums[_file_name(name)], length = _store(staging / name, files[name])
+                sums[name], length = _store(staging / _file_name(name), files[name])
                 size += length
             text = json.dumps({**manifest, "files": sums}, indent=1, sort_keys=True).encode()
             digest, length = _store(staging / MANIFEST, text)

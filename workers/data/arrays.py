@@ -59,7 +59,9 @@ def parts_from(value: Any, options: Options, origin: str, fingerprint: str | Non
     _same_shapes(pieces, origin)
     targets = _targets(pieces, options, origin)
     pieces = _split(pieces, targets, options)
-    require_rows({name: piece.rows for name, piece in pieces.items()}, sum(piece.rows for piece in pieces.values()))
+    require_rows(
+        {name: piece.rows for name, piece in pieces.items()}, sum(piece.rows for piece in pieces.values()), origin
+    )
     parts = {name: _part(piece) for name, piece in pieces.items()}
     return Parts(
         train=parts["train"],

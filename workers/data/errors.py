@@ -16,4 +16,4 @@ def nearest(given: str, known: Iterable[str]) -> str:
     near = get_close_matches(given, names, n=3, cutoff=0.4)
     if near:
         return f" Did you mean {' or '.join(repr(name) for name in near)}?"
-    return f" There is {', '.join(names[:12])}{'...' if len(names) > 12 else ''}." if names else ""
+    return f" Choose from {', '.join(names[:12])}{'...' if len(names) > 12 else ''}." if names else ""

@@ -59,11 +59,6 @@ def _load(options: Options, import_paths: Sequence[str]) -> Parts:
 
 
 def _load_function(options: Options, name: str, import_paths: Sequence[str]) -> Parts:
-    files = [part for part in ("validation", "test") if isinstance(getattr(options, part), Path)]
-    if files:
-        raise DataError(
-            f"data.{files[0]}: a file, but the rows come from {name}: expected a share of them such as 0.2."
-        )
     function = resolve(name, import_paths)
     if not callable(function):
         raise DataError(f"{name} is a {type(function).__name__}, expected a function without arguments.")

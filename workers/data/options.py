@@ -39,6 +39,10 @@ class Options:
                 raise DataError(f"data: unknown key {key!r}.{nearest(str(key), known)}")
         if (form.get("path") is None) == (form.get("function") is None):
             raise DataError("data: expected either 'path' (a file) or 'function' ('module:function'), and not both.")
+        if form.get("function") is not None:
+            for key in ("validation", "test"):
+                if isinstance(form.get(key), str | Path):
+                    raise DataError(f"data.{key}: a file, but a function gives the rows: expected a share such as 0.2.")
         task = form.get("task")
         if task not in {None, "auto", *TASKS}:
             raise DataError(f"data.task: {task!r} given, expected classification, regression or nothing.")

@@ -132,16 +132,16 @@ def _rows(frames: Mapping[str, Any], options: Options, targets: Targets) -> dict
             found[key] = (key, np.arange(len(frames[key])))
     if options.test is None:
         del found["test"]
-    require_rows({key: len(rows) for key, (_, rows) in found.items()}, count)
+    require_rows({key: len(rows) for key, (_, rows) in found.items()}, count, str(options.path))
     return found
 
 
-def require_rows(rows: Mapping[str, int | None], total: int) -> None:
+def require_rows(rows: Mapping[str, int], total: int, origin: str) -> None:
     """DataError for a part without rows."""
     for part, count in rows.items():
         if count == 0:
             raise DataError(
-                f"There are no {part} rows: {total} rows are too few to split, or data.{part} is too small a share."
+                f"There are no {part} rows: {origin} has {total} rows, too few to split, or data.{part} is too small a share."
             )
 
 
