@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -47,9 +48,9 @@ def open_database(settings: Settings) -> Database:
 def open_launcher(settings: Settings, name: str, **options: Any) -> Iterator[Launcher]:
     """A launcher of the kind that the settings name; everything it started is gone afterwards."""
     if settings.launcher == "ray":
-        options = {"address": settings.ray_address, "job_name": name, **options}
-    if settings.launcher != "inline":
-        options = {"workers": settings.workers, **options}
+        options = {"address": settings.ray_address, "workers": settings.workers, "job_name": name, **options}
+    if settings.launcher == "processes":
+        options = {"workers": settings.workers or os.cpu_count() or 1, **options}
     launcher = make_launcher(settings.launcher, **options)
     try:
         yield launcher

@@ -87,9 +87,9 @@ def _explain(error: Exception) -> int:
     from db.errors import DatabaseError
     from search_spaces import InvalidSpace
     from tuner.errors import InvalidInput, TunerError
-    from workers.errors import WorkersError
+    from workers.contract import LauncherError
 
-    if not isinstance(error, (TunerError, DatabaseError, InvalidSpace, WorkersError)):
+    if not isinstance(error, (TunerError, DatabaseError, InvalidSpace, LauncherError)):
         raise error
     refused = isinstance(error, (InvalidInput, InvalidSpace))
     for line in str(error).splitlines():
