@@ -85,7 +85,8 @@ def test_the_digits_have_three_parts_that_share_no_row_of_the_file() -> None:
     assert [len(x) for x, _ in parts] == [1079, 359, 359]
     for x, y in parts:
         assert x.shape[1:] == (8, 8)
-        assert (x.dtype, y.dtype) == (np.float32, np.int64)
+        assert x.dtype == np.float32
+        assert y.dtype == np.int64
         assert (x.min(), x.max()) == (0.0, 1.0)
         assert set(y) == set(range(10))
     rows = np.concatenate([x.reshape(len(x), 64) for x, _ in parts])
