@@ -30,12 +30,14 @@ def condition_mistakes(parameters: Mapping[str, Domain | None], conditions: Any)
 
 
 def normalized(parameters: Mapping[str, Domain], conditions: Mapping[str, Mapping[str, Any]]) -> Conditions:
-    """Sound conditions with values as their parents store them, each once."""
+    """Sound conditions with values as their parents store them, each once and in their parent's order."""
+
+    def stored(parent: str, values: Any) -> tuple[Value, ...]:
+        domain = parameters[parent]
+        return tuple(sorted(dict.fromkeys(domain.snap(value) for value in values), key=domain.to_unit))
+
     return {
-        child: {
-            parent: tuple(dict.fromkeys(parameters[parent].snap(value) for value in values))
-            for parent, values in parents.items()
-        }
+        child: {parent: stored(parent, values) for parent, values in parents.items()}
         for child, parents in conditions.items()
     }
 

@@ -49,7 +49,9 @@ def domain_from_json(form: Any) -> Domain:
         raise InvalidSpace([_type_mistake(form)])
     maker, required, optional = MAKERS[kind]
     found = field_mistakes(form, (*required, *optional, "type", "when"), _OTHER_FIELDS)
-    found += [Mistake(name, f"is missing: a {kind} needs it.") for name in required if name not in form]
+    renamed = {_OTHER_FIELDS.get(str(key)) for key in form}
+    missing = [name for name in required if name not in form and name not in renamed]
+    found += [Mistake(name, f"is missing: the type {kind} needs it.") for name in missing]
     values = {name: form[name] for name in (*required, *optional) if name in form}
     if all(name in form for name in required):
         try:

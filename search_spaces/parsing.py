@@ -57,11 +57,14 @@ def _parse(form: Any) -> Space:
     if _is_json_of_space(form):
         return Space.from_json(form)
     family = form.get("family")
-    if isinstance(family, Mapping) or "family" not in form:
+    if isinstance(family, Mapping):
         return read_space(form, None, _read)
+    named = {name: given for name, given in form.items() if name != "family"}
+    if family is None:
+        return read_space(named, None, _read)
     if family != "mlp":
-        raise InvalidSpace(family_mistakes(family if family is not None else "", {}, {}))
-    return mlp_from({name: given for name, given in form.items() if name != "family"})
+        raise InvalidSpace(family_mistakes(family, {}, {}))
+    return mlp_from(named)
 
 
 def _is_json_of_space(form: Mapping[Any, Any]) -> bool:
@@ -82,9 +85,9 @@ def _read(given: Any) -> Domain:
     if given is None or isinstance(given, bool):
         # A bare `no` may be a text that YAML changed, and a bare nothing a line that was never finished.
         value = "null" if given is None else str(given).lower()
-        raise InvalidSpace(
-            [Mistake("", f"is {told(given)}; to fix it to {value} write {{type: fixed, value: {value}}}.")]
-        )
+        quotes = "" if given is None else "put a text in quotes, or "
+        hint = f"{quotes}write {{type: fixed, value: {value}}} to fix the parameter to {value}"
+        raise InvalidSpace([Mistake("", f"is {told(given)}; {hint}.")])
     check(_exponent_mistakes("", given))
     return Fixed(given)
 

@@ -202,14 +202,17 @@ class Lambda(_Range):
 
 def _range_mistakes(low: Any, high: Any, *, log: Any, step: Any, whole: bool) -> list[Mistake]:
     found = [*finite_mistakes("low", low, whole=whole), *finite_mistakes("high", high, whole=whole)]
-    found += finite_mistakes("step", step, whole=whole) if step is not None or whole else []
+    sound_step = step is not None
+    if step is not None or whole:
+        wrong = finite_mistakes("step", step, whole=whole)
+        found, sound_step = [*found, *wrong], not wrong
     if not isinstance(log, bool):
         found.append(Mistake("log", f"is {told(log)}; expected true or false."))
-    if found:
+    if any(mistake.path in ("low", "high") for mistake in found):
         return found
-    found = _bound_mistakes(low, high, log=log, whole=whole)
-    if step is None or any(mistake.path in ("low", "high") for mistake in found):
-        return found
+    bounds = _bound_mistakes(low, high, log=log is True, whole=whole)
+    if bounds or not sound_step or not isinstance(log, bool):
+        return [*found, *bounds]
     text = _step_problem(low, high, step, log=log, whole=whole)
     return [*found, Mistake("step", f"is {told(step)}; {text}")] if text else found
 

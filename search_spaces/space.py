@@ -20,7 +20,7 @@ SCHEMA = 1
 LONGEST_NAME = 128  # characters
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """The hyperparameters of a study. A point of the space (`params`) has a value for each active parameter.
 
@@ -48,6 +48,9 @@ class Space:
         object.__setattr__(self, "parameters", dict(parameters))
         object.__setattr__(self, "conditions", normalized(parameters, conditions or {}))
         object.__setattr__(self, "family", family)
+
+    def __eq__(self, other: object) -> bool:
+        return self.hash == other.hash if isinstance(other, Space) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.hash)
@@ -100,16 +103,23 @@ class Space:
         return corners(self)
 
     def to_unit(self, params: Mapping[str, Any]) -> dict[str, float]:
-        """Each active parameter's place in [0, 1]."""
+        """Each active parameter's place in [0, 1]. Raises `InvalidSpace` for a point that is not in this space."""
+        self.validate(params)
         return {name: self.parameters[name].to_unit(params[name]) for name in self.active(params)}
 
     def from_unit(self, units: Mapping[str, float]) -> dict[str, Value]:
-        """The point at these places in [0, 1]. Names that turn out inactive, and fixed ones, may be left out."""
+        """The point at these places in [0, 1]. Names that turn out inactive, and fixed ones, may be left out.
+
+        Raises:
+            InvalidSpace: for an active name without a place, and for a place outside [0, 1].
+        """
         params: dict[str, Value] = {}
         for name in self.order:
             if is_active(name, self.conditions, params):
                 domain = self.parameters[name]
-                params[name] = domain.value if isinstance(domain, Fixed) else domain.from_unit(units[name])
+                if name not in units and not isinstance(domain, Fixed):
+                    raise InvalidSpace([Mistake(name, "is missing: it is active here.")])
+                params[name] = domain.from_unit(units.get(name, 0.5))
         return params
 
     def to_json(self) -> dict[str, Any]:

@@ -45,23 +45,25 @@ def from_keras_tuner(hp: Any) -> Space:
 def to_keras_tuner(space: Space) -> Any:
     """A `keras_tuner.HyperParameters` that declares the same parameters, parents before children.
 
-    KerasTuner has no counterpart of `Lambda`: it becomes a choice of 0.0 and values from its range. Its `values` are
-    those of the lowest corner until they are set.
+    KerasTuner has no counterpart of `Lambda`: it becomes a choice of 0.0 and values from its range. `hp.values`
+    has KerasTuner's defaults, mostly the lowest, until they are set.
 
     Raises:
         InvalidSpace: for what KerasTuner cannot hold: None, or options of different types.
     """
     import keras_tuner
 
-    hp = keras_tuner.HyperParameters()
+    parameters = []
     found: list[Mistake] = []
     for name in space.order:
         try:
-            _declare(hp, name, space.parameters[name], space.conditions.get(name, {}))
+            parameters.append(_config(name, space.parameters[name], space.conditions.get(name, {})))
         except InvalidSpace as error:
             found += error.under(name)
     if found:
         raise InvalidSpace(found)
+    hp = keras_tuner.HyperParameters.from_config({"space": parameters, "values": {}})
+    hp.ensure_active_values()
     return hp
 
 
@@ -127,25 +129,36 @@ def _range(parameter: Any, kind: str) -> Domain:
     return Int(low, high, log=log, step=step or 1) if kind == "Int" else Float(low, high, log=log, step=step)
 
 
-def _declare(hp: Any, name: str, domain: Domain, parents: _Parents) -> None:
-    from contextlib import ExitStack
+def _config(name: str, domain: Domain, parents: _Parents) -> dict[str, Any]:
+    """KerasTuner's own form of one parameter.
 
-    with ExitStack() as scopes:
-        for parent, values in parents.items():
-            scopes.enter_context(hp.conditional_scope(parent, list(values)))
-        match domain:
-            case Fixed():
-                hp.Fixed(name, _one_type([domain.value])[0])
-            case Choice():
-                hp.Choice(name, _one_type(domain.options))
-            case Lambda():
-                hp.Choice(name, domain.grid(LAMBDA_POINTS))
-            case Int():
-                step = None if domain.log and domain.step == 1 else domain.step
-                hp.Int(name, domain.low, domain.high, step=step, sampling="log" if domain.log else "linear")
-            case Float():
-                sampling = "log" if domain.log else "linear"
-                hp.Float(name, domain.low, domain.high, step=domain.step, sampling=sampling)
+    A form, because `hp.conditional_scope` opens only where its parent was declared in the very scopes that are open
+    around it: a parameter with two independent parents cannot be declared that way.
+    """
+    scopes = [
+        {"class_name": "Parent", "config": {"name": parent, "values": list(values)}}
+        for parent, values in parents.items()
+    ]
+    kind, config = _kind_and_config(domain)
+    return {"class_name": kind, "config": {"name": name, "conditions": scopes, **config}}
+
+
+def _kind_and_config(domain: Domain) -> tuple[str, dict[str, Any]]:
+    match domain:
+        case Fixed():
+            return "Fixed", {"value": _one_type([domain.value])[0]}
+        case Choice() if set(map(type, domain.options)) == {bool}:
+            return "Boolean", {}  # its Choice would turn the options into 0 and 1
+        case Choice():
+            return "Choice", {"values": _one_type(domain.options)}
+        case Lambda():
+            return "Choice", {"values": domain.grid(LAMBDA_POINTS)}
+        case Int() | Float():
+            step = None if domain.log and domain.step == 1 else domain.step
+            sampling = "log" if domain.log else "linear"
+            config = {"min_value": domain.low, "max_value": domain.high, "step": step, "sampling": sampling}
+            return type(domain).__name__, config
+    raise InvalidSpace([Mistake("", f"has {domain!r}, which KerasTuner cannot express.")])
 
 
 def _one_type(options: Iterable[Value]) -> list[Value]:
