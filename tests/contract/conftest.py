@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from workers.contract import Assignment, Launcher, Member, Resources, Training
@@ -68,10 +71,26 @@ def make_assignment(make_training: Callable[..., Training]) -> MakeAssignment:
 
 @pytest.fixture(scope="session")
 def ray_launcher() -> Iterator[Launcher]:
-    """One local cluster with two workers for all tests that need Ray: starting it takes seconds."""
+    """One local cluster with two workers for all tests that need Ray: starting it takes seconds.
+
+    Its end is a test of its own: nothing of it may be left behind.
+    """
     pytest.importorskip("ray")
     from workers.launchers.ray_actors import RayLauncher
 
-    launcher = RayLauncher(workers=2, job_name="contract", dashboard=False, hang_seconds=2.0)
-    yield launcher
-    launcher.close()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # not the user's own
+        launcher = RayLauncher(workers=2, job_name="contract", hang_seconds=2.0)
+        yield launcher
+        processes = psutil.Process().children(recursive=True)
+        assert any("raylet" in process.name() for process in processes)
+        launcher.close()
+        _, alive = psutil.wait_procs([process for process in processes if _is_ray(process)], timeout=10)
+    assert not alive
+
+
+def _is_ray(process: psutil.Process) -> bool:
+    """Whether it is still there and one of Ray's: other tests may have children of their own."""
+    with suppress(psutil.NoSuchProcess):
+        return "ray" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+    return False

@@ -28,7 +28,7 @@ ROOMS = {
 OURS = {*ROOMS, "tests", "examples", "benchmarks"}
 
 HOMES = {
-    "ray": ("workers/launchers/ray_actors.py",),
+    "ray": ("workers/launchers/ray_actors/",),
     "optuna": ("tuner/sampling.py", "search_spaces/adapters/optuna.py"),
     "keras_tuner": ("workers/hyperparameters.py", "search_spaces/adapters/keras_tuner.py"),
     "sqlalchemy": ("db/",),

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import workers
 from workers.contract import Resources
 
 _VMSTAT = Path("/proc/vmstat")
@@ -54,3 +55,9 @@ def how_ended(status: int) -> str:
         return f"by signal {signal.Signals(-status).name}"
     except ValueError:
         return f"by signal {-status}"
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a child of this process: this project is importable there, as it is here."""
+    paths = [str(Path(workers.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}

@@ -14,13 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import workers
 from workers.contract import LauncherError, Resources
 from workers.failures import LOG_BYTES
-from workers.launchers.machine import gpus, how_ended, misfit, oom_kills
+from workers.launchers.machine import child_environment, gpus, how_ended, misfit, oom_kills
 from workers.launchers.pool import Limits, Pool
 from workers.launchers.transport import Answer, Gone, Link
 
@@ -58,7 +56,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=child_environment(),
             start_new_session=True,  # Ctrl-C in a terminal is for the coordinator alone
         )
         self._stdin, self._stdout, self._stderr = (
@@ -191,10 +189,3 @@ def _read(descriptor: int) -> bytes | None:
         return None
     except OSError:
         return b""
-
-
-def _environment() -> dict[str, str]:
-    """The child's environment: this project is importable there, as it is here."""
-    root = str(Path(workers.__file__).parents[1])
-    paths = [root, os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}

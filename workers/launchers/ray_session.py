@@ -11,6 +11,8 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workers.contract import LauncherError
+from workers.launchers.machine import child_environment
 
 _PREFIX = "ockham-"
 _LONGEST_ROOT = 16  # characters; below longer ones the paths of Ray's sockets exceed the system's limit of 107
@@ -39,6 +42,12 @@ def private_folder() -> Path:
             if pid.isdigit() and stale.stat().st_uid == os.getuid() and not _alive(int(pid)):
                 shutil.rmtree(stale, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root))
+
+
+def sweeper(folder: Path) -> subprocess.Popen[bytes]:
+    """Start the process that clears up when this one is killed; see workers/launchers/ray_sweeper.py."""
+    command = [sys.executable, "-m", "workers.launchers.ray_sweeper", str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, env=child_environment(), start_new_session=True)
 
 
 def private_token() -> None:
