@@ -110,23 +110,20 @@ class Coordinator:
         if time.monotonic() < self._next_beat:
             return
         with self.database.write() as s:
-            for study in list(self.studies.values()):
-                self._renew(s, study)
+            lost = self._lost(s, set(self.studies))
+            for study in self.studies.values():
+                if study.id not in lost:
+                    self._beat(s, study)
             claimed = [self._claim(s, row) for row in studies.runnable(s) if self._wants(row)]
-        for active in claimed:
-            if active is not None:
-                self.studies[active.id] = active
+        self._abandon(lost)
+        self.studies.update({study.id: study for study in claimed if study is not None})
         self._next_beat = time.monotonic() + BEAT_SECONDS
         failpoint("claimed")
 
     def _wants(self, row: Study) -> bool:
         return row.id not in self.studies and (self.only is None or row.name == self.only)
 
-    def _renew(self, s: Session, study: ActiveStudy) -> None:
-        if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS):
-            log.warning("Study %s was taken over by another coordinator.", study.name)
-            self._abandon(study)
-            return
+    def _beat(self, s: Session, study: ActiveStudy) -> None:
         row = studies.get(s, study.id)
         study.stopping = row.state == "stopping"
         if study.stopping:
@@ -140,11 +137,14 @@ class Coordinator:
             study.queue.clear()
         study.proposed.clear()
 
-    def _abandon(self, study: ActiveStudy) -> None:
-        for name in [name for name, running in self._running.items() if running.study is study]:
-            self.launcher.stop(name)
-            del self._running[name]
-        del self.studies[study.id]
+    def _abandon(self, lost: set[int]) -> None:
+        """Let go of studies that another coordinator runs now: their workers end, nothing is written."""
+        for study_id in lost:
+            study = self.studies.pop(study_id)
+            log.warning("Study %s was taken over by another coordinator.", study.name)
+            for name in [name for name, running in self._running.items() if running.study is study]:
+                self.launcher.stop(name)
+                del self._running[name]
 
     def _claim(self, s: Session, row: Study) -> ActiveStudy | None:
         if row.owner is not None and _is_dead(row.owner):
@@ -187,19 +187,29 @@ class Coordinator:
         if not self._answers:
             return False
         failpoint("reports_received")
+        involved = {running.study.id for answer in self._answers if (running := self._running.get(answer.assignment))}
         with self.database.write() as s:
-            collected = [self._digest(s, answer) for answer in self._answers]
+            lost = self._lost(s, involved)
+            collected = [self._digest(s, answer, lost) for answer in self._answers]
             failpoint("before_commit")
         failpoint("reports_committed")
         self._answers = []
         for item in collected:
             if item is not None:
                 self._apply(item)
+        self._abandon(lost)
         return True
 
-    def _digest(self, s: Session, answer: SliceResult | Lost) -> Collected | None:
+    def _lost(self, s: Session, involved: set[int]) -> set[int]:
+        """Renew the leases of these studies; returns the ones another coordinator has taken over."""
+        held = [self.studies[study_id] for study_id in sorted(involved)]
+        return {study.id for study in held if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS)}
+
+    def _digest(self, s: Session, answer: SliceResult | Lost, lost: set[int]) -> Collected | None:
         running = self._running.get(answer.assignment)
-        return running and collect(s, running.study, running.attempts, running.until, answer)
+        if running is None or running.study.id in lost:
+            return None
+        return collect(s, running.study, running.attempts, running.until, answer)
 
     def _apply(self, collected: Collected) -> None:
         """Follow what was committed: move the trials, drop the stopped ones, ask for the next slice."""
@@ -233,11 +243,14 @@ class Coordinator:
         failpoint("asked")
         certain, self._certain = self._certain, False
         with self.database.write() as s:
+            lost = self._lost(s, {study.id for study, _ in plan})
+            plan = [(study, number) for study, number in plan if study.id not in lost]
             leased = [self._lease(s, study, number, certain) for study, number in plan]
         self._certain = True
         failpoint("trials_committed")
         for (study, number), (attempt, checkpoint) in zip(plan, leased, strict=True):
             self._dispatch(study, number, attempt, checkpoint)
+        self._abandon(lost)
         failpoint("dispatched")
         return True
 

@@ -1,0 +1,228 @@
+"""The coordinator over real databases and real workers; the trials are loops that need no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db import studies, trials
+from db.engine import Database
+from db.tables import Trial
+from tests.invariants import check_invariants
+from tuner import coordinator as coordinating
+from tuner.configuration import Settings
+from tuner.coordinator import Coordinator
+from tuner.definition import parse
+from tuner.errors import StudyExists
+from tuner.results import study_row, summary
+from tuner.submission import submit
+from workers.contract import CheckReport, Launcher
+from workers.launchers import launcher as make_launcher
+
+X = {"type": "float", "low": 0.0, "high": 1.0}
+PATIENCE_SECONDS = 60.0
+
+
+class Bench:
+    """A database, a launcher and a coordinator to play with."""
+
+    def __init__(self, database: Database, launcher: Launcher, home: Path) -> None:
+        self.database, self.launcher = database, launcher
+        self.settings = Settings.load({}, home=home, database="sqlite:///unused.db", import_paths=str(Path.cwd()))
+        self.coordinator = Coordinator(database, launcher, self.settings)
+
+    def submit(self, name: str, loop: str = "descent", **changes: Any) -> None:
+        form = {"name": name, "loop": f"tests.loops:{loop}", "space": {"x": X}, "objective": "val_loss", "trials": 6, "epochs": 4}
+        limits = {"sampler": "random", "pruner": "none", "checkpoint_seconds": 0.001}
+        submit(self.database, parse({**form, **limits, **changes}), lambda _: CheckReport(), self.settings)
+
+    def state(self, name: str) -> str:
+        return str(study_row(self.database, name).state)
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Step until something is so; fails when that takes too long."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not until():
+            assert time.monotonic() < end, "it never happened"
+            if not self.coordinator.step():
+                self.coordinator.wait(0.05)
+
+    def finish(self, *names: str) -> None:
+        """Run the studies to their ends and check the invariants."""
+        self.run(lambda: all(self.state(name) in ("finished", "stopped", "failed") for name in names))
+        for name in names:
+            check_invariants(self.database, name, str(self.settings.artifacts))
+
+    def trials(self, name: str) -> list[Trial]:
+        with self.database.read() as s:
+            return trials.all(s, study_row(self.database, name).id)
+
+
+@pytest.fixture
+def make_bench(database: Database, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    with ExitStack() as stack:
+
+        def make(kind: str = "processes", **options: Any) -> Bench:
+            launcher = make_launcher(kind, **({"workers": 2} if kind == "processes" else {}), **options)
+            stack.callback(launcher.close)
+            return Bench(database, launcher, tmp_path)
+
+        yield make
+
+
+def test_two_studies_at_once_both_progress_and_finish(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    bench.submit("first", "slow_descent")
+    bench.submit("second", "slow_descent")
+    bench.run(lambda: all(len(bench.trials(name)) >= 2 for name in ("first", "second")))
+    assert {bench.state("first"), bench.state("second")} == {"active"}, "one had to wait for the other"
+    bench.finish("first", "second")
+    assert [summary(bench.database, name).counts for name in ("first", "second")] == [{"complete": 6}] * 2
+
+
+def test_a_killed_worker_costs_one_attempt_and_nothing_else(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    bench.submit("study", "slow_descent", trials=3, epochs=8)
+
+    def reported() -> bool:
+        return summary(bench.database, "study").epochs >= 3
+
+    bench.run(reported)
+    victim = next(worker for worker in bench.launcher.describe() if worker["assignment"])
+    os.kill(victim["pid"], signal.SIGKILL)
+    bench.finish("study")
+    rows = bench.trials("study")
+    assert [trial.state for trial in rows] == ["complete"] * 3
+    assert sorted(trial.token for trial in rows) == [1, 1, 2]
+    with bench.database.read() as s:
+        [again] = [trial for trial in rows if trial.token == 2]
+        first, second = trials.attempts(s, again.id)
+    assert (first.cause, second.cause) == ("node_lost", None)
+    assert second.resumed_from and second.resumed_from >= 1, "it began anew although there was a checkpoint"
+
+
+def test_bad_trials_fail_with_their_cause_and_the_study_goes_on(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    kinds = ["raises", "exits", "nan", "inf", "-inf", "silent", "good"]
+    space = {"kind": {"type": "choice", "options": kinds}}
+    points = [{"kind": kind} for kind in kinds]
+    bench.submit("study", "sometimes_bad", space=space, trials=len(kinds), enqueue=points, max_failures=10, direction="maximize")
+    bench.finish("study")
+    ends = {str(trial.params["kind"]): (trial.state, trial.cause, trial.token) for trial in bench.trials("study")}
+    assert ends == {
+        "raises": ("failed", "user_error", 1),
+        "exits": ("failed", "node_lost", 2),
+        "nan": ("failed", "non_finite", 1),
+        "inf": ("failed", "non_finite", 1),
+        "-inf": ("failed", "non_finite", 1),
+        "silent": ("failed", "user_error", 1),
+        "good": ("complete", None, 1),
+    }
+    best = summary(bench.database, "study").best
+    assert best is not None and best.params == {"kind": "good"}
+
+
+def test_too_many_failures_fail_the_study(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    space = {"kind": {"type": "choice", "options": ["raises", "nan"]}}
+    bench.submit("study", "sometimes_bad", space=space, trials=30, max_failures=2)
+    bench.finish("study")
+    assert bench.state("study") == "failed"
+    assert "may" in str(study_row(bench.database, "study").reason)
+    assert len(bench.trials("study")) <= 5
+
+
+@pytest.mark.parametrize(
+    ("limit", "fewest", "most"),
+    [({"target": 0.9}, 1, 4), ({"no_improvement": 3}, 4, 20), ({"total_epochs": 12}, 3, 5), ({"trials": 2}, 2, 2)],
+)
+def test_a_budget_ends_the_study(make_bench: Callable[..., Bench], limit: dict[str, Any], fewest: int, most: int) -> None:
+    bench = make_bench("inline")
+    bench.submit("study", **{"trials": 40, **limit})
+    bench.finish("study")
+    assert bench.state("study") == "finished"
+    assert fewest <= len(bench.trials("study")) <= most
+
+
+def test_stop_lets_running_trials_finish(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinating, "BEAT_SECONDS", 0.1)
+    bench = make_bench()
+    bench.submit("study", "slow_descent", trials=40)
+    bench.run(lambda: len(bench.trials("study")) == 2)
+    with bench.database.write() as s:
+        studies.request_stop(s, study_row(bench.database, "study").id)
+    bench.finish("study")
+    assert bench.state("study") == "stopped"
+    assert {trial.state for trial in bench.trials("study")} == {"complete"}
+    assert len(bench.trials("study")) < 10
+
+
+def test_enqueued_points_come_first(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("inline")
+    bench.submit("study", enqueue=[{"x": 0.25}, {"x": 0.5}])
+    bench.finish("study")
+    assert [trial.params["x"] for trial in bench.trials("study")][:2] == [0.25, 0.5]
+
+
+def test_pruned_trials_have_a_decision_that_says_why(make_bench: Callable[..., Bench]) -> None:
+    from tuner.explanations import trial_story
+
+    bench = make_bench("inline")
+    bench.submit("study", trials=12, epochs=9, pruner="asha")
+    bench.finish("study")
+    pruned = [trial.number for trial in bench.trials("study") if trial.state == "pruned"]
+    assert pruned
+    for number in pruned:
+        last = trial_story(bench.database, "study", number).decisions[-1]
+        assert last.action == "stop" and last.value is not None and last.threshold is not None
+        assert last.value > last.threshold and last.rivals and last.reason
+
+
+def test_a_coordinator_that_lost_its_study_writes_nothing_more(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinating, "LEASE_SECONDS", 0.5)
+    frozen, other = make_bench(), make_bench()
+    frozen.submit("study", "slow_descent", trials=4, epochs=10)
+    frozen.run(lambda: summary(frozen.database, "study").epochs >= 2)
+    time.sleep(0.7)  # the frozen one's lease ends; its workers train on
+    monkeypatch.setattr(coordinating, "LEASE_SECONDS", 30.0)
+    other.run(lambda: bool(other.coordinator.studies))
+    before = [(trial.number, trial.token) for trial in other.trials("study")]
+    for _ in range(20):
+        frozen.coordinator.step()
+        frozen.coordinator.wait(0.05)
+    assert not frozen.coordinator.studies
+    assert [(trial.number, trial.token) for trial in other.trials("study")] == before
+    other.finish("study")
+    assert summary(other.database, "study").counts == {"complete": 4}
+
+
+def test_the_same_submission_gives_one_study_and_another_is_refused_with_the_difference(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench("inline")
+    bench.submit("study")
+    bench.submit("study")
+    with bench.database.read() as s:
+        assert studies.names(s) == ["study"]
+    with pytest.raises(StudyExists, match="`epochs` is 4 in the study 'study', and 5 was given"):
+        bench.submit("study", epochs=5)
+
+
+def test_closing_queues_what_runs_and_the_next_coordinator_goes_on_at_once(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    bench.submit("study", "slow_descent", trials=2, epochs=20)
+    bench.run(lambda: summary(bench.database, "study").epochs >= 3)
+    bench.coordinator.close()
+    assert {trial.state for trial in bench.trials("study")} == {"queued"}
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.finish("study")
+    assert summary(bench.database, "study").counts == {"complete": 2}
