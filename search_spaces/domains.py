@@ -8,13 +8,12 @@ far coarser than the rounding errors of the way there and back.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces.mistakes import InvalidSpace, Mistake, brief, check, is_number, is_whole, listed, told
+from search_spaces.mistakes import InvalidSpace, Mistake, brief, check, is_finite, is_number, is_whole, listed, told
 
 Value = None | bool | int | float | str
 """What a hyperparameter can be: what JSON, Optuna and a person can tell apart."""
@@ -238,4 +237,4 @@ def _value_problem(value: object) -> str | None:
         return None
     if not is_number(value):
         return f"is {told(value)}; expected null, true, false, a number or a text."
-    return None if math.isfinite(float(value)) else f"is {told(value)}; expected a finite number."  # type: ignore[arg-type]
+    return None if is_finite(value) else f"is {told(value)}; expected a finite number."

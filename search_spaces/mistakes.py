@@ -74,6 +74,8 @@ def told(value: object) -> str:
 
 def brief(value: object) -> str:
     """A value as any terminal can show it: ASCII, no control characters, at most 60 characters."""
+    if isinstance(value, int) and value.bit_length() > 1024:
+        return f"a number of {value.bit_length()} bits"
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
 
@@ -119,13 +121,19 @@ def looks_like_exponent(value: object) -> bool:
 
 def finite_mistakes(path: str, value: object, *, whole: bool = False) -> list[Mistake]:
     """The mistake of a value that ought to be a finite number."""
-    if is_whole(value):
-        return []
     if whole and isinstance(value, float) and value.is_integer():
         return [Mistake(path, f"is {value!r}; expected a whole number. Write {int(value)}.")]
-    if whole or not is_number(value):
+    if not (is_whole(value) if whole else is_number(value)):
         kind = "whole number" if whole else "number"
         return [Mistake(path, f"is {told(value)}; expected a {kind}.{number_hint(value)}")]
-    if not math.isfinite(float(value)):  # type: ignore[arg-type]  # is_number holds: a Real converts
+    if not is_finite(value):
         return [Mistake(path, f"is {told(value)}; expected a finite number.")]
     return []
+
+
+def is_finite(number: Any) -> bool:
+    """Whether a number has a finite value as floating point: not NaN, infinite, or a whole number beyond 1e308."""
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:
+        return False

@@ -108,7 +108,8 @@ def _fixed(name: str, given: Any) -> Domain:
     problem = FAMILIES["mlp"][name].problem(given)
     if problem:
         raise InvalidSpace([Mistake("", f"is {told(given)}; {problem}")])
-    return Fixed(float(given) if name in ("learning_rate", "l1", "l2", "dropout") else given)
+    fixed = Fixed(given)
+    return Fixed(float(given)) if name in ("learning_rate", "l1", "l2", "dropout") else fixed
 
 
 def _range(name: str, given: Sequence[Any]) -> Domain:

@@ -200,6 +200,9 @@ def test_true_is_not_one() -> None:
         (lambda: Choice([1.0, math.nan]), "`options[1]` is nan; expected a finite number"),
         (lambda: Choice([1, [2]]), "`options[1]` is the list [2]"),  # type: ignore[list-item]
         (lambda: Fixed(math.inf), "`value` is inf"),
+        (lambda: Fixed(10**5000), "`value` is a number of 16610 bits; expected a finite number"),
+        (lambda: Choice([1, 10**400]), "`options[1]` is a number of 1329 bits"),
+        (lambda: Int(0, 10**400), "`high` is a number of 1329 bits"),
         (lambda: Fixed({}), "`value` is a mapping"),  # type: ignore[arg-type]
         (lambda: Lambda(0, 0.1), "`low` is 0; expected a positive number such as 1.0e-7"),
         (lambda: Lambda(1e-7, 1e-1, zero=0), "`zero` is 0; expected the share of zero"),
@@ -226,7 +229,7 @@ def test_a_place_outside_the_unit_interval_is_refused(u: float) -> None:
             domain.from_unit(u)
 
 
-@pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, [], 11, -1])
+@pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, [], 11, -1, 10**400])
 def test_a_value_outside_is_refused(value: Any) -> None:
     for domain in (Float(1, 10), Int(1, 10), Choice([1, 10]), Fixed(1), Lambda(1, 10)):
         assert domain.problem(value) is not None, domain

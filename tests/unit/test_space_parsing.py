@@ -199,32 +199,17 @@ def test_a_broken_parent_hides_no_other_mistake_and_adds_none() -> None:
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
-words = st.sampled_from(
-    [
-        "type",
-        "int",
-        "float",
-        "choice",
-        "lambda",
-        "fixed",
-        "low",
-        "high",
-        "log",
-        "step",
-        "options",
-        "value",
-        "when",
-        "zero",
-    ]
-    + ["family", "mlp", "schema", "parameters", "depth", "l2", "optimizer", "a", "b", "1e-3"]
-)
+fields = ("low", "high", "log", "step", "options", "value", "when", "zero")
+kinds = ("float", "int", "choice", "lambda", "fixed")
+others = ("type", "family", "mlp", "schema", "parameters", "depth", "l2", "optimizer", "a", "b", "1e-3")
+words = st.sampled_from((*fields, *kinds, *others))
 forms = st.recursive(
     scalars | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | scalars, inner, max_size=5),
     max_leaves=20,
 )
 domain_forms = st.fixed_dictionaries(
-    {"type": st.sampled_from(["int", "float", "choice", "lambda", "fixed"])},
+    {"type": st.sampled_from(kinds)},
     optional=dict.fromkeys(("low", "high", "log", "step", "options", "value", "when", "zero"), forms),
 )
 
@@ -234,7 +219,9 @@ def test_whatever_is_given_is_a_space_or_has_sentences(form: Any) -> None:
     try:
         space = parse(form)
     except InvalidSpace as error:
-        assert error.problems
-        assert all(problem.startswith("`space") for problem in error.problems)
+        problems = error.problems
     else:
+        problems = ("`space` is sound",)
         assert Space.from_json(space.to_json()) == space
+    assert problems
+    assert all(problem.startswith("`space") for problem in problems)
