@@ -80,6 +80,7 @@ def test_the_dashboard_asks_for_the_token(ray_launcher: Any) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         get(f"{ray_launcher.dashboard_url}/api/jobs/", token=False)
     assert refused.value.code == 401
+    refused.value.close()
 
 
 def test_a_running_trial_shows_in_the_metrics(ray_launcher: Any, make_assignment: MakeAssignment) -> None:
