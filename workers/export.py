@@ -76,10 +76,8 @@ def _export_trial(
     parts = load(training.data, training.import_paths)
     state = _same_preprocessing(parts, folder)
     model = _rebuild(training, folder, request, parts)
-    notes: list[str] = []
-    scores = {"validation": evaluate(model, parts.validation, notes), "test": None}
-    if request.get("evaluate_test") and parts.test is not None:
-        scores["test"] = evaluate(model, parts.test, notes)
+    scored = {"validation": parts.validation, "test": parts.test if request.get("evaluate_test") else None}
+    scores, notes = evaluate(model, scored)
     served, sources = model, None
     if state is not None:
         from workers.preprocessing import servable
@@ -87,7 +85,7 @@ def _export_trial(
         served, sources = servable(model, state), {entry["input"]: entry["name"] for entry in state["columns"]}
     manifest = write_saved_model(
         served,
-        _probe(parts.validation, state, request.get("probe_rows", PROBE_ROWS)),
+        probe(parts.validation, state, request.get("probe_rows", PROBE_ROWS)),
         Path(request["staging"]),
         about={**about, "data": parts.fingerprint, "scores": scores},
         labels=parts.labels,
@@ -117,20 +115,26 @@ def _export_loop(training: Training, folder: Path, about: dict[str, Any], reques
     return {**_answer(manifest, request), "rows": {}, "validation": None, "test": None, "notes": []}
 
 
-def evaluate(model: Any, part: Part, notes: list[str]) -> dict[str, float] | None:
-    """Every metric of the model on a part, with `data_loss` and `penalty`; None, and a note, where it has none."""
+def evaluate(model: Any, parts: Mapping[str, Part | None]) -> tuple[dict[str, dict[str, float] | None], list[str]]:
+    """Every metric of the model on each part, with `data_loss` and `penalty`; None, and a note, where it has none."""
     from workers.feeding import Feed
     from workers.penalty import PenaltySplit
 
-    split = PenaltySplit(model)
-    split.reset()
-    try:
-        metrics = model.evaluate(Feed(part, part, 1, 0).validation, return_dict=True, verbose=0)
-    except Exception as error:  # a model with a train step of its own need not be able to evaluate
-        notes.append(f"The model could not be evaluated: {sentence_of(error)}")
-        return None
-    numbers = {name: float(value) for name, value in metrics.items() if getattr(value, "size", 1) == 1}
-    return {**numbers, **split.take()}
+    split = PenaltySplit(model)  # one for all: Keras traces the model's test step once
+    scores: dict[str, dict[str, float] | None] = dict.fromkeys(parts)
+    notes = []
+    for name, part in parts.items():
+        if part is None:
+            continue
+        split.reset()
+        try:
+            metrics = model.evaluate(Feed(part, part, 1, 0).validation, return_dict=True, verbose=0)
+        except Exception as error:  # a model with a train step of its own need not be able to evaluate
+            notes.append(f"The model could not be evaluated on the {name} part: {sentence_of(error)}")
+            continue
+        numbers = {metric: float(value) for metric, value in metrics.items() if getattr(value, "size", 1) == 1}
+        scores[name] = {**numbers, **split.take()}
+    return scores, notes
 
 
 def _rebuild(training: Training, folder: Path, request: Mapping[str, Any], parts: Parts) -> Any:
@@ -155,7 +159,7 @@ def _same_preprocessing(parts: Parts, folder: Path) -> dict[str, Any] | None:
     return state
 
 
-def _probe(part: Part, state: Mapping[str, Any] | None, rows: int) -> Any:
+def probe(part: Part, state: Mapping[str, Any] | None, rows: int) -> Any:
     """Raw validation rows: columns by input name for a table, else inputs as the model takes them."""
     import numpy as np
     import tensorflow as tf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from workers.data import DataError, load
 ROWS = 120
 
 
-def write(path: Path, columns: dict[str, list[Any]], separator: str = ",") -> Path:
+def write(path: Path, columns: Mapping[str, Sequence[Any]], separator: str = ",") -> Path:
     """A table as text; None is an empty cell."""
     lines = [separator.join(columns)]
     lines += [
@@ -75,7 +76,7 @@ def test_kinds_and_state_come_from_the_train_rows(table: Path) -> None:
 
 def test_rows_stay_together_and_appear_once(tmp_path: Path) -> None:
     rows = 500
-    columns = {
+    columns: dict[str, list[Any]] = {
         "y": [float(index) * 1.5 for index in range(rows)],
         "a": list(range(rows)),
         "b": [-i for i in range(rows)],
@@ -155,7 +156,10 @@ def test_parts_from_files_of_their_own(tmp_path: Path, table: Path) -> None:
 
 
 def test_booleans_with_gaps_become_text(tmp_path: Path) -> None:
-    columns = {"y": [1.5 * i for i in range(20)], "ok": [None if i == 3 else i % 2 == 0 for i in range(20)]}
+    columns: dict[str, list[Any]] = {
+        "y": [1.5 * i for i in range(20)],
+        "ok": [None if i == 3 else i % 2 == 0 for i in range(20)],
+    }
     parts = load({"path": str(write(tmp_path / "t.csv", columns)), "target": "y", "test": None})
     assert parts.preprocessing is not None
     assert parts.preprocessing["columns"][0]["kind"] == "text"
@@ -163,7 +167,7 @@ def test_booleans_with_gaps_become_text(tmp_path: Path) -> None:
 
 
 def test_constant_columns_do_not_explode(tmp_path: Path) -> None:
-    columns = {"y": [1.5 * i for i in range(20)], "a": [0.1] * 20, "b": list(range(20))}
+    columns: dict[str, list[Any]] = {"y": [1.5 * i for i in range(20)], "a": [0.1] * 20, "b": list(range(20))}
     parts = load({"path": str(write(tmp_path / "t.csv", columns)), "target": "y"})
     assert parts.preprocessing is not None
     assert parts.preprocessing["columns"][0]["variance"] == 1.0
@@ -181,7 +185,10 @@ TARGETS = [
 
 @pytest.mark.parametrize(("values", "task", "labels"), TARGETS)
 def test_task_is_read_from_the_target(tmp_path: Path, values: list[Any], task: str, labels: list[Any] | None) -> None:
-    columns = {"a": [float(i) for i in range(200)], "y": [values[i % len(values)] for i in range(200)]}
+    columns: dict[str, list[Any]] = {
+        "a": [float(i) for i in range(200)],
+        "y": [values[i % len(values)] for i in range(200)],
+    }
     form = {"path": str(write(tmp_path / "t.csv", columns)), "target": "y"}
     parts = load(form)
     assert (parts.task, parts.labels) == (task, labels)
@@ -194,7 +201,7 @@ def test_task_is_read_from_the_target(tmp_path: Path, values: list[Any], task: s
 
 
 def test_task_can_be_said(tmp_path: Path) -> None:
-    columns = {"a": [float(i) for i in range(200)], "y": [i % 40 for i in range(200)]}
+    columns: dict[str, list[Any]] = {"a": [float(i) for i in range(200)], "y": [i % 40 for i in range(200)]}
     form = {"path": str(write(tmp_path / "t.csv", columns)), "target": "y"}
     assert load({**form, "task": "classification"}).classes == 40
 

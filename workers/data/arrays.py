@@ -110,7 +110,8 @@ def _named_parts(value: Any, origin: str) -> dict[str, Any]:
         named = _named(value, origin)
     elif isinstance(value, list | tuple) and len(value) in {2, 3}:
         split_already = all(is_dataset(item) or _is_pair(item) for item in value)
-        named = dict(zip(PARTS_IN_ORDER, value, strict=False)) if split_already else {"all": value}
+        mixed = any(is_dataset(item) for item in value)
+        named = dict(zip(PARTS_IN_ORDER, value, strict=False)) if split_already or mixed else {"all": value}
     else:
         given = "a single dataset" if is_dataset(value) else _told(value)
         raise DataError(f"{origin} returned {given}, {EXPECTED}.")

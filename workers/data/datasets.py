@@ -20,8 +20,6 @@ def parts_from_datasets(given: Mapping[str, Any], options: Options, origin: str)
 
     The fingerprint covers the types, shapes and numbers of batches, not the rows: reading all of them could take long.
     """
-    if "all" in given:
-        raise DataError(f"{origin} returned one dataset, expected (train, validation) or (train, validation, test).")
     specs = {part: _checked_spec(dataset, part, origin) for part, dataset in given.items()}
     targets, rows = _targets(given["train"], specs["train"][1], options)
     parts = {part: Part(dataset=dataset, rows=_rows(dataset, specs[part][1])) for part, dataset in given.items()}

@@ -141,7 +141,7 @@ def require_rows(rows: Mapping[str, int], total: int, origin: str) -> None:
     for part, count in rows.items():
         if count == 0:
             raise DataError(
-                f"There are no {part} rows: {origin} has {total} rows, too few to split, or data.{part} is too small a share."
+                f"There are no {part} rows: {origin} has {total} rows, too few to split, or data.{part} is too small."
             )
 
 
