@@ -54,7 +54,7 @@ def translate(error: SQLAlchemyError, url: str, secrets: tuple[str, ...]) -> Dat
         return DatabaseUnavailable(f"The database {url} is busy: all connections of this process are in use.")
     if not isinstance(error, DBAPIError):
         return None
-    cause = " ".join(str(error.orig).split())
+    cause = " ".join(str(error.orig).split()).rstrip(".")
     for secret in secrets:
         cause = cause.replace(secret, "***")
     if isinstance(error.orig, sqlite3.DatabaseError) and "not a database" in cause:
@@ -66,7 +66,7 @@ def translate(error: SQLAlchemyError, url: str, secrets: tuple[str, ...]) -> Dat
 
 def _transient(error: DBAPIError, cause: str) -> bool:
     if isinstance(error.orig, sqlite3.Error):
-        mistakes = ("no such", "syntax error", "has no column", "already exists", "readonly database")
+        mistakes = ("no such", "syntax error", "has no column", "already exists")
         return isinstance(error, OperationalError) and not any(mistake in cause for mistake in mistakes)
     return error.connection_invalidated or isinstance(error, OperationalError)
 

@@ -6,8 +6,9 @@ surfaces as one of db/errors.py; statements never show bound values, and `Databa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Self
 
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -18,6 +19,16 @@ from db import dialects, urls
 from db.errors import DatabaseError
 
 __all__ = ["Database", "Session", "connect"]
+
+
+class _Session(Session):
+    """A session whose rows are for reading: changing one would go around the guards, so it is refused."""
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        changed = sorted({type(row).__name__ for row in (*self.new, *self.dirty, *self.deleted)})
+        if changed:
+            raise TypeError(f"Rows of {', '.join(changed)} were changed as objects; use the functions of db instead.")
+        super().flush(objects)
 
 
 class Database:
@@ -48,6 +59,12 @@ class Database:
             with self._translated():
                 session.commit()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close every connection. The database can be used again; it then opens new ones."""
         self._engine.dispose()
@@ -56,7 +73,10 @@ class Database:
     def _session(self, bind: Engine) -> Iterator[Session]:
         # populate_existing: a row that a statement changed is read again, not taken from the session's memory.
         options = {"populate_existing": True}
-        with self._translated(), Session(bind, autoflush=False, expire_on_commit=False, execution_options=options) as s:
+        with (
+            self._translated(),
+            _Session(bind, autoflush=False, expire_on_commit=False, execution_options=options) as s,
+        ):
             yield s
 
     @contextmanager

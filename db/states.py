@@ -62,6 +62,12 @@ def require(table: Table, source: str, target: str) -> None:
         raise IllegalTransition(f"A row in state {source!r} cannot become {target!r}, only {known}.")
 
 
+def require_terminal(table: Table, state: str) -> None:
+    """Raise IllegalTransition unless `state` is one in which a row can end."""
+    if state not in terminal(table):
+        raise IllegalTransition(f"Nothing ends as {state!r}, only as {', '.join(terminal(table))}.")
+
+
 def terminal(table: Table) -> tuple[str, ...]:
     """States that are never left."""
     return tuple(state for state, targets in table.items() if not targets)

@@ -124,6 +124,7 @@ def request_stop(s: Session, study_id: int) -> bool:
 
 def finish(s: Session, study_id: int, state: str, reason: str) -> bool:
     """End the study as "finished", "failed" or "stopped", and its lease with it. False when it has ended already."""
+    states.require_terminal(states.STUDY, state)
     allowed = Study.state.in_(states.sources(states.STUDY, state))
     end = {"state": state, "reason": clean(reason), "finished_at": clock.now(), "owner": None, "lease_until": None}
     statement = update(table(Study)).where(Study.id == study_id, allowed).values(end)

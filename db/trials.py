@@ -58,7 +58,7 @@ def heartbeat(s: Session, attempts: Sequence[tuple[int, int]], seconds: float) -
         current = select(Trial.id, Trial.token).where(Trial.id.in_([trial_id for trial_id, _ in pairs]), _running())
         mine = tuple_(Attempt.trial_id, Attempt.token)
         # Locked in one order and before the update, so that it sees what a requeue in another transaction did.
-        locked = s.execute(current.order_by(Trial.id).with_for_update(read=True)).all()
+        locked = s.execute(current.order_by(Trial.id).with_for_update(key_share=True)).all()
         fenced = sorted(set(locked) & set(pairs))
         beat = {"lease_until": clock.later(seconds), "heartbeat_at": clock.now()}
         s.execute(update(table(Attempt)).where(mine.in_(fenced)).values(beat))
@@ -86,10 +86,11 @@ def end(
         epochs: trained in all; None: as the reports said.
         log: its last 64 KiB are kept, with the attempt.
     """
+    states.require_terminal(states.TRIAL, state)
     states.require(states.TRIAL, _RUNNING, state)
     result = {"value": value, "best_epoch": best_epoch, "cause": cause, "message": clean(message)}
     trained = {} if epochs is None else {"epochs": epochs}
-    if state == "queued" or not _leave(s, trial_id, token, state, finished_at=clock.now(), **result, **trained):
+    if not _leave(s, trial_id, token, state, finished_at=clock.now(), **result, **trained):
         return False
     _end_attempt(s, trial_id, token, cause, message, log)
     return True
@@ -115,7 +116,7 @@ def cancel_queued(s: Session, study_id: int) -> int:
 def fenced(s: Session, trial_id: int, token: int) -> bool:
     """Whether the attempt is its trial's current one and running; if so it stays that until the transaction ends."""
     statement = select(Trial.id).where(Trial.id == trial_id, Trial.token == token, _running())
-    return s.scalars(statement.with_for_update(read=True)).one_or_none() is not None
+    return s.scalars(statement.with_for_update(key_share=True)).one_or_none() is not None
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

@@ -55,7 +55,10 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Number(TypeDecorator[float]):
-    """A double in a column that is ordered and compared. Infinities are kept; NaN, which has no order, is NULL."""
+    """A double in a column that is ordered and compared. Infinities are kept; NaN, which has no order, is NULL.
+
+    SQLite forgets the sign of -0.0. What must be bit-equal is JSON.
+    """
 
     impl = Double
     cache_ok = True

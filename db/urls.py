@@ -38,10 +38,10 @@ def parse(text: str) -> URL:
 
 
 def _sqlite(url: URL, shown: str) -> URL:
-    if not url.database or url.database == ":memory:":
-        raise InvalidURL(f"The database URL {shown!r} names no file, and memory forgets; give sqlite:///ockham.db.")
     if url.host:
         raise InvalidURL(f"The database URL {shown!r} has a slash too few; a relative file is sqlite:///FILE.")
+    if not url.database or url.database == ":memory:":
+        raise InvalidURL(f"The database URL {shown!r} names no file, and memory forgets; give sqlite:///ockham.db.")
     if url.database.startswith("file:") or url.query:
         raise InvalidURL(f"The database URL {shown!r} has options; a SQLite database takes none: sqlite:///FILE.")
     file = Path(url.database)

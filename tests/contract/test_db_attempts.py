@@ -1,0 +1,150 @@
+"""What attempts leave: reports, decisions, artifacts, events."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from db import artifacts, decisions, events, models, reports, trials
+from db.engine import Database, Session
+from tests import rows
+from tests.rows import Held
+
+
+def report(s: Session, held: Held, epochs: range, base: float = 0.0) -> bool:
+    batch = [(epoch, {"val_loss": base + epoch, "loss": 0.5}, base + epoch, 0.1) for epoch in epochs]
+    return reports.add(s, held.trial, held.token, batch)
+
+
+def again(s: Session, held: Held) -> Held:
+    """The next attempt at the same trial."""
+    assert trials.requeue(s, held.trial, held.token, cause="node_lost", message="", log="")
+    token = trials.lease(s, held.trial, "worker", 60)
+    assert token is not None
+    return Held(held.study, held.trial, token)
+
+
+def save(s: Session, held: Held, kind: str, epoch: int) -> str:
+    key = f"{held.trial}/{held.token}/{kind}-{epoch}"
+    assert artifacts.add(s, held.trial, held.token, kind=kind, epoch=epoch, key=key, sha256="5a", bytes=2**33)
+    return key
+
+
+def test_an_epoch_is_stored_once(database: Database) -> None:
+    held = rows.running(database)
+    with database.write() as s:
+        assert report(s, held, range(1, 4))
+        assert report(s, held, range(2, 6), base=100.0)
+        assert report(s, held, range(0))
+        assert [row.objective for row in reports.curve(s, held.trial)] == [1.0, 2.0, 3.0, 104.0, 105.0]
+        assert trials.get_by_id(s, held.trial).epochs == 5
+
+
+def test_an_epoch_twice_in_one_batch_is_stored_once(database: Database) -> None:
+    held = rows.running(database)
+    with database.write() as s:
+        assert reports.add(s, held.trial, held.token, [(1, {"a": 1.0}, 1.0, 0.1), (1, {"a": 2.0}, 2.0, 0.1)])
+        assert [row.metrics for row in reports.curve(s, held.trial)] == [{"a": 1.0}]
+
+
+def test_where_attempts_overlap_the_newest_counts(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        first, other = rows.held(s, study), rows.held(s, study)
+        rows.trial(s, study)
+        assert report(s, first, range(1, 6))
+        second = again(s, first)
+        assert report(s, second, range(3, 5), base=10.0)
+        assert report(s, other, range(1, 2), base=math.nan)
+        curve = reports.curve(s, first.trial)
+        assert [(row.epoch, row.token, row.objective) for row in curve] == [
+            (1, 1, 1.0), (2, 1, 2.0), (3, 2, 13.0), (4, 2, 14.0), (5, 1, 5.0),
+        ]  # fmt: skip
+        objectives = reports.objectives(s, study)
+        assert objectives[0] == {1: 1.0, 2: 2.0, 3: 13.0, 4: 14.0, 5: 5.0}
+        assert set(objectives) == {0, 1}
+        assert math.isnan(objectives[1][1])
+        assert reports.epochs(s, study) == {0: 5, 1: 1}
+
+
+def test_objectives_are_of_one_study(database: Database) -> None:
+    with database.write() as s:
+        held, other = rows.held(s, rows.study(s)), rows.held(s, rows.study(s, "other"))
+        assert report(s, held, range(1, 3))
+        assert report(s, other, range(1, 4), base=50.0)
+        assert reports.objectives(s, held.study) == {0: {1: 1.0, 2: 2.0}}
+        assert reports.epochs(s, other.study) == {0: 3}
+
+
+def test_a_decision_is_made_once_and_explained(database: Database) -> None:
+    held = rows.running(database)
+    with database.write() as s:
+        fields: dict[str, Any] = {
+            "value": 0.5,
+            "threshold": 0.25,
+            "rivals": [[3, 0.25], [7, math.inf]],
+            "reason": "Worse than 2 of 3.",
+        }
+        assert decisions.add(s, held.trial, held.token, epoch=3, action="stop", rule="asha", **fields)
+        assert decisions.add(s, held.trial, held.token, epoch=3, action="continue", rule="median")
+        assert decisions.add(s, held.trial, held.token, epoch=1, action="continue", rule="asha", value=math.nan)
+    with database.read() as s:
+        first, second = decisions.of(s, held.trial)
+    assert (first.epoch, first.action, first.value, first.rivals) == (1, "continue", None, [])
+    assert (second.epoch, second.action, second.rule, second.value, second.threshold, second.reason) == (
+        3, "stop", "asha", 0.5, 0.25, "Worse than 2 of 3.",
+    )  # fmt: skip
+    assert second.rivals == [[3, 0.25], [7, math.inf]]
+
+
+def test_the_newest_checkpoint_is_the_newest_attempts(database: Database) -> None:
+    held = rows.running(database)
+    with database.write() as s:
+        assert artifacts.checkpoint(s, held.trial) is None
+        old = [save(s, held, "checkpoint", epoch) for epoch in (5, 10)]
+        model = save(s, held, "model", 9)
+        second = again(s, held)
+        assert [row.key for row in artifacts.checkpoints(s, held.trial)] == old[::-1]
+        new = save(s, second, "checkpoint", 7)  # it began with the earlier one
+        newest = artifacts.checkpoint(s, held.trial)
+        assert newest is not None
+        assert (newest.key, newest.epoch, newest.bytes) == (new, 7, 2**33)
+        assert [row.key for row in artifacts.checkpoints(s, held.trial)] == [new, *old[::-1]]
+        found = artifacts.model(s, held.trial)
+        assert found is not None
+        assert found.key == model
+        assert [row.key for row in artifacts.of_study(s, held.study)] == [*old, model, new]
+        artifacts.remove(s, newest.id)
+        assert [row.key for row in artifacts.checkpoints(s, held.trial)] == old[::-1]
+
+
+def test_an_artifact_said_twice_is_one(database: Database) -> None:
+    held = rows.running(database)
+    with database.write() as s:
+        assert save(s, held, "model", 1) == save(s, held, "model", 1)
+        assert len(artifacts.of_study(s, held.study)) == 1
+
+
+def test_promoted_trials_are_those_of_versions_that_did_not_fail(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        failed, staging, ready, _ = (rows.held(s, study).trial for _ in range(4))
+        model = models.ensure(s, "digits", "/models/digits")
+        models.fail(s, models.reserve(s, model.id, failed, str).id, "disk full")
+        models.reserve(s, model.id, staging, str)
+        models.ready(s, models.reserve(s, model.id, ready, str).id, "5a", {})
+        assert artifacts.promoted_trials(s, study) == {staging, ready}
+        assert artifacts.promoted_trials(s, rows.study(s, "other")) == set()
+
+
+def test_events_are_listed_in_order(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        held = rows.held(s, study)
+        for number in range(5):
+            events.add(s, "counted", study_id=study, trial_id=held.trial, number=number, share=math.nan)
+        events.add(s, "started")
+        assert [event.data.get("number") for event in events.listing(s, study, limit=2)] == [3, 4]
+        assert [event.kind for event in events.listing(s)] == ["counted"] * 5 + ["started"]
+        assert events.count(s, "counted", study) == 5
+        assert events.count(s, "started", study) == 0

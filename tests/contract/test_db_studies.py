@@ -1,0 +1,157 @@
+"""Studies: one per name, one coordinator per term, and an end that is final."""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import product
+
+import pytest
+
+from db import states, studies, trials
+from db.engine import Database, Session
+from db.errors import AlreadyExists, IllegalTransition
+from tests import rows
+
+NAP = 0.4  # seconds that the short leases of these tests last
+
+
+def in_state(s: Session, state: str, name: str) -> int:
+    study = rows.study(s, name)
+    if state == "stopped":
+        assert studies.request_stop(s, study)
+    if state == "stopping":
+        assert studies.request_stop(s, study)
+    elif state != "active":
+        assert studies.finish(s, study, state, "because")
+    return study
+
+
+def test_a_new_study_is_active_and_can_be_found(database: Database) -> None:
+    with database.write() as s:
+        taxi = rows.study(s, "taxi", objective="val_loss")
+        rows.study(s, "another")
+    with database.read() as s:
+        study = studies.find(s, "taxi")
+        assert study is not None
+        assert (study.id, study.state, study.term, study.owner) == (taxi, "active", 0, None)
+        assert study.definition["objective"] == "val_loss"
+        assert studies.find(s, "Taxi") is None
+        assert studies.names(s) == ["taxi", "another"]
+
+
+def test_a_taken_name_is_refused_and_the_transaction_goes_on(database: Database) -> None:
+    with database.write() as s:
+        rows.study(s, "taxi")
+        with pytest.raises(AlreadyExists, match="'taxi'"):
+            rows.study(s, "taxi")
+        rows.study(s, "taxi2")
+    with database.read() as s:
+        assert studies.names(s) == ["taxi", "taxi2"]
+
+
+def test_a_claim_holds_until_its_lease_ends(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        assert [row.id for row in studies.runnable(s)] == [study]
+        assert studies.claim(s, study, "one", NAP) == 1
+        assert studies.claim(s, study, "two", NAP) is None
+        assert studies.runnable(s) == []
+    time.sleep(NAP)
+    with database.write() as s:
+        assert [row.id for row in studies.runnable(s)] == [study]
+        assert studies.claim(s, study, "two", 60) == 2
+        assert not studies.renew(s, study, "one", 1, 60)
+        assert not studies.renew(s, study, "two", 1, 60)
+        assert not studies.renew(s, study, "one", 2, 60)
+        assert not studies.release(s, study, "one", 1)
+        row = studies.get(s, study)
+        assert (row.owner, row.term) == ("two", 2)
+        assert studies.renew(s, study, "two", 2, 60)
+
+
+def test_a_lease_that_ended_can_be_renewed_while_nobody_else_claimed(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        assert studies.claim(s, study, "one", 0.0) == 1
+        assert studies.renew(s, study, "one", 1, 60)
+        assert studies.claim(s, study, "two", 60) is None
+
+
+def test_an_owner_that_claims_again_begins_a_new_term(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        assert studies.claim(s, study, "one", 60) == 1
+        assert studies.claim(s, study, "one", 60) == 2
+        assert not studies.renew(s, study, "one", 1, 60)
+
+
+def test_a_released_study_is_free_at_once_and_its_terms_go_on_growing(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        assert studies.claim(s, study, "one", 60) == 1
+        assert studies.release(s, study, "one", 1)
+        assert studies.claim(s, study, "two", 60) == 2
+
+
+@pytest.mark.parametrize("state", states.STUDY)
+def test_only_a_study_that_has_not_ended_can_be_claimed(database: Database, state: str) -> None:
+    with database.write() as s:
+        study = in_state(s, state, "one")
+        claimed = studies.claim(s, study, "me", 60)
+        assert (claimed is not None) == (state in ("active", "stopping"))
+        assert studies.runnable(s) == []
+
+
+def test_a_study_leaves_a_state_only_as_the_table_says(database: Database) -> None:
+    for source, target in product(states.STUDY, states.terminal(states.STUDY)):
+        with database.write() as s:
+            study = in_state(s, source, f"{source}-{target}")
+            done = studies.finish(s, study, target, "again")
+            assert done == (target in states.STUDY[source])
+            row = studies.get(s, study)
+            assert row.state == (target if done else source)
+            if done:
+                assert (row.reason, row.owner, row.lease_until) == ("again", None, None)
+                assert row.finished_at is not None
+        with database.write() as s:
+            stopped = studies.request_stop(s, study)
+            assert stopped == (not done and source == "active")
+
+
+def test_a_study_does_not_end_as_something_it_cannot_be(database: Database) -> None:
+    for state in ("active", "stopping", "done"):
+        with pytest.raises(IllegalTransition, match=state), database.write() as s:
+            studies.finish(s, rows.study(s), state, "")
+
+
+def test_an_ended_study_cannot_be_renewed(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        term = studies.claim(s, study, "one", 60)
+        assert term == 1
+        assert studies.finish(s, study, "finished", "all trials are over")
+        assert not studies.renew(s, study, "one", term, 60)
+        assert not studies.release(s, study, "one", term)
+
+
+def test_the_list_counts_and_knows_the_best(database: Database) -> None:
+    with database.write() as s:
+        low, high = rows.study(s, "low"), rows.study(s, "high", direction="maximize")
+        rows.study(s, "empty")
+        for study in (low, high):
+            for value in (0.5, math.inf, -math.inf, math.nan, 0.25):
+                held = rows.held(s, study)
+                assert trials.end(s, held.trial, held.token, "complete", value=value)
+            held = rows.held(s, study)
+            assert trials.end(s, held.trial, held.token, "pruned", value=-99.0 if study == low else 99.0)
+            rows.held(s, study)
+            rows.trial(s, study)
+    with database.read() as s:
+        found = {entry.name: entry for entry in studies.listing(s)}
+        assert studies.counts(s, low) == found["low"].counts
+    counts = {"complete": 5, "pruned": 1, "running": 1, "queued": 1}
+    assert list(found) == ["low", "high", "empty"]
+    assert (found["low"].counts, found["low"].best_value) == (counts, 0.25)
+    assert (found["high"].counts, found["high"].best_value) == (counts, 0.5)
+    assert (found["empty"].counts, found["empty"].best_value) == ({}, None)

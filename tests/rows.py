@@ -1,0 +1,57 @@
+"""Rows for tests: the smallest study there is, and attempts at its trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from db import search_spaces, studies, trials
+from db.engine import Database, Session
+from db.tables import Trial
+
+SPACE: dict[str, Any] = {
+    "schema": 1,
+    "family": None,
+    "parameters": {
+        "units": {"type": "int", "low": 16, "high": 256, "log": True, "step": 1},
+        "optimizer": {"type": "choice", "options": ["sgd", "adam", None, True, 2, 0.5]},
+        "momentum": {"type": "float", "low": 0.0, "high": 0.99, "when": {"optimizer": ["sgd"]}},
+        "l2": {"type": "lambda", "low": 1e-7, "high": 0.1, "zero": 0.2},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """A running attempt: what every later statement about it names."""
+
+    study: int
+    trial: int
+    token: int
+
+
+def study(s: Session, name: str = "digits", **definition: Any) -> int:
+    """Id of a new study."""
+    space = search_spaces.put(s, SPACE, "5ace")
+    form = {"direction": "minimize", **definition}
+    return studies.create(s, name=name, definition=form, body_hash="b0d1", search_space_id=space, checked={}).id
+
+
+def trial(s: Session, study_id: int) -> Trial:
+    """A new queued trial with the study's next number."""
+    number = trials.next_number(s, study_id)
+    return trials.create(s, study_id, number=number, params={"units": 16 + number}, seed=number, notes={})
+
+
+def held(s: Session, study_id: int, seconds: float = 60.0) -> Held:
+    """A new trial with a running attempt."""
+    row = trial(s, study_id)
+    token = trials.lease(s, row.id, "worker", seconds)
+    assert token is not None
+    return Held(study_id, row.id, token)
+
+
+def running(database: Database) -> Held:
+    """A study with one running trial, committed."""
+    with database.write() as s:
+        return held(s, study(s))
