@@ -214,11 +214,8 @@ def test_what_ray_tune_has_and_we_have_not_is_refused_with_a_sentence() -> None:
 # KerasTuner
 
 
-@pytest.mark.tensorflow
-def test_keras_tuners_parameters_and_scopes() -> None:
-    import keras_tuner
-
-    hp = keras_tuner.HyperParameters()
+def _build(hp: Any) -> None:
+    """What a build(hp) function declares."""
     hp.Int("units", 32, 512, step=32)
     hp.Int("filters", 8, 64, sampling="log")
     hp.Int("batch", 16, 128, step=2, sampling="log")
@@ -243,6 +240,14 @@ def test_keras_tuners_parameters_and_scopes() -> None:
             hp.Float("dropout", 0.0, 0.5)
     with hp.name_scope("head"):
         hp.Int("y", 1, 2)
+
+
+@pytest.mark.tensorflow
+def test_keras_tuners_parameters_and_scopes() -> None:
+    import keras_tuner
+
+    hp = keras_tuner.HyperParameters()
+    _build(hp)
     space = from_keras_tuner(hp)
     assert space.parameters == {
         "units": Int(32, 512, step=32),
