@@ -7,6 +7,7 @@ where the worker itself failed, `{"call": 7, "failed": sentence, "cause": cause,
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,12 @@ from typing import Any
 from workers.contract import Assignment, Resources, Training
 from workers.failures import log_of, sentence_of
 from workers.worker import Worker, WorkerStuck, rss_bytes
+
+
+def settle() -> None:
+    """Once per process, when everything is imported: keep the collector from walking through it after every trial."""
+    gc.collect()
+    gc.freeze()
 
 
 def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Limits:
     """When a worker is replaced or given up. All times in seconds of the monotonic clock."""
 
     trials: int = 200  # a worker is replaced after so many
-    growth: float = 4.0  # or when it holds so many times the memory it held after its first trial,
+    growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
     memory: int = 2 * 1024**3  # and more than this many bytes
     hang_seconds: float = 60.0  # a slice may take so much longer than was asked for
     start_seconds: float = 120.0  # added for a worker's first slice: placing it, importing TensorFlow

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 
-from workers.launchers.desk import answer
+from workers.launchers.desk import answer, settle
 from workers.worker import Worker
 
 _PR_SET_PDEATHSIG = 1
@@ -30,6 +30,7 @@ def main(name: str, parent: int) -> None:
     os.dup2(2, 1)
     threading.Thread(target=_watch, args=(requests.fileno(),), name="parent-watch", daemon=True).start()
     worker = Worker(name)
+    settle()
     for line in requests:
         answers.write(json.dumps(answer(worker, json.loads(line))).encode() + b"\n")
         answers.flush()

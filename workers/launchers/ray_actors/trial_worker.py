@@ -13,7 +13,7 @@ import ray
 from ray.util.metrics import Gauge
 
 from workers.contract import Assignment
-from workers.launchers.desk import answer
+from workers.launchers.desk import answer, settle
 from workers.worker import Worker
 
 _GAUGE_SECONDS = 1.0  # a trial's gauges are refreshed this often
@@ -28,6 +28,7 @@ class TrialWorker:
         self._node = ray.get_runtime_context().get_node_id()
         self._gauges = Gauges()
         threading.Thread(target=_end_with, args=(os.getppid(),), name="parent-watch", daemon=True).start()
+        settle()
 
     def __repr__(self) -> str:
         return self._worker.name
