@@ -66,7 +66,8 @@ def write_saved_model(
     _save(model, signature, folder)
     extra = folder / EXTRA
     extra.mkdir()
-    _dump(extra / PROBE, {"signature": "serving_default", "inputs": _json(named), "outputs": _json(outputs)})
+    probe = {"signature": "serving_default", "inputs": _json(named), "outputs": _json(outputs)}
+    (extra / PROBE).write_text(json.dumps(probe, ensure_ascii=False), encoding="utf-8")
     if labels is not None:
         _dump(extra / LABELS, labels)
     if find_spec("tensorflow_serving") is not None:

@@ -22,7 +22,7 @@ from workers.failures import sentence_of
 KEPT = 3  # studies whose data a process keeps: a worker may serve several by turns
 
 _cache: OrderedDict[str, Parts] = OrderedDict()
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def load(data: Mapping[str, Any], import_paths: Sequence[str] = ()) -> Parts:
