@@ -31,9 +31,9 @@ def ockham_seconds(trials: int, url: str | None, launcher, round_number: int) ->
     from db import reports
     from tuner.configuration import Settings
     from tuner.coordinator import Coordinator
+    from tuner.databases import open_database
     from tuner.definition import parse
     from tuner.results import study_row, summary
-    from tuner.running import open_database
     from tuner.submission import submit
     from workers.contract import CheckReport
 
@@ -44,7 +44,7 @@ def ockham_seconds(trials: int, url: str | None, launcher, round_number: int) ->
         space = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
         form = {"name": name, "loop": "benchmarks.empty_trial:train", "space": space, "objective": "loss"}
         limits = {"trials": trials, "epochs": REPORTS, "sampler": "random", "pruner": "none", "patience": None}
-        submit(database, parse({**form, **limits}), lambda _: CheckReport(), settings)
+        submit(parse({**form, **limits}), lambda _: CheckReport(), settings)
         coordinator = Coordinator(database, launcher, settings, only=name)
         begin = time.perf_counter()
         while study_row(database, name).state == "active":

@@ -172,6 +172,7 @@ def _same_directory(model: Model, base: Path) -> None:
 def _publish(database: Database, settings: Settings, choice: _Choice, model: Model) -> ModelVersion:
     with _reserved(database, choice, model) as (version, staging):
         answer = export_model(choice.definition, choice.trial, choice.artifact, settings, staging)
+        reads = _count_test_read(database, choice) if answer.get("test") else 0
         failpoint("exported")
         problems = verify_model(str(staging))
         if problems:
@@ -179,7 +180,6 @@ def _publish(database: Database, settings: Settings, choice: _Choice, model: Mod
         failpoint("verified")
         publishing.rename_without_replacing(staging, Path(version.path))
         failpoint("renamed")
-    reads = _count_test_read(database, choice) if answer.get("test") else 0
     scores = {"validation": answer.get("validation") or {}, "test": answer.get("test") or {}, "test_reads": reads}
     with database.write() as s:
         return models.ready(s, version.id, publishing.manifest_sha256(version.path), scores)

@@ -33,15 +33,15 @@ PATIENCE_SECONDS = 60.0
 class Bench:
     """A database, a launcher and a coordinator to play with."""
 
-    def __init__(self, database: Database, launcher: Launcher, home: Path) -> None:
+    def __init__(self, database: Database, url: str, launcher: Launcher, home: Path) -> None:
         self.database, self.launcher = database, launcher
-        self.settings = Settings.load({}, home=home, database="sqlite:///unused.db", import_paths=str(Path.cwd()))
+        self.settings = Settings.load({}, home=home, database=url, import_paths=str(Path.cwd()))
         self.coordinator = Coordinator(database, launcher, self.settings)
 
     def submit(self, name: str, loop: str = "descent", **changes: Any) -> None:
         form = {"name": name, "loop": f"tests.loops:{loop}", "space": {"x": X}, "objective": "val_loss", "trials": 6, "epochs": 4}
         limits = {"sampler": "random", "pruner": "none", "checkpoint_seconds": 0.001}
-        submit(self.database, parse({**form, **limits, **changes}), lambda _: CheckReport(), self.settings)
+        submit(parse({**form, **limits, **changes}), lambda _: CheckReport(), self.settings)
 
     def state(self, name: str) -> str:
         return str(study_row(self.database, name).state)
@@ -66,13 +66,13 @@ class Bench:
 
 
 @pytest.fixture
-def make_bench(database: Database, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+def make_bench(database: Database, database_url: str, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     with ExitStack() as stack:
 
         def make(kind: str = "processes", **options: Any) -> Bench:
             launcher = make_launcher(kind, **({"workers": 2} if kind == "processes" else {}), **options)
             stack.callback(launcher.close)
-            return Bench(database, launcher, tmp_path)
+            return Bench(database, database_url, launcher, tmp_path)
 
         yield make
 

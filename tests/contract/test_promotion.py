@@ -1,0 +1,138 @@
+"""Promotion over real databases and folders, killed at each of its steps. See tests/promotions.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db.engine import Database
+from tests import promotions
+from tuner import promotion, publishing, registry
+from tuner.configuration import Settings
+from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed, UnknownName
+
+POINTS = ["version_reserved", "exported", "verified", "renamed", "alias_moved"]
+
+
+@pytest.fixture(autouse=True)
+def _small_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promotion, "export_model", promotions.fake_export)
+    monkeypatch.setattr(promotion, "verify_model", promotions.fake_verify)
+
+
+@pytest.fixture
+def settings(database: Database, database_url: str, tmp_path: Path) -> Settings:
+    return promotions.finished_study(database, database_url, tmp_path)
+
+
+def promote(database: Database, settings: Settings, **options: object) -> promotion.PromotedVersion:
+    return promotion.promote(database, settings, "study", name="model", **options)  # type: ignore[arg-type]
+
+
+def numbers(settings: Settings) -> list[int]:
+    return sorted(int(path.name) for path in (settings.models / "model").iterdir() if path.name.isdecimal())
+
+
+def torn(folder: Path) -> Iterator[str]:
+    """What a polling server would complain about: integer names that are not complete versions."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.name.isdecimal() and (problems := promotions.fake_verify(str(path))):
+            yield f"{path}: {problems}"
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_promotion_killed_anywhere_leaves_no_torn_version_and_the_next_one_mends(
+    point: str, database: Database, database_url: str, settings: Settings, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "tests.promotions", str(tmp_path), database_url]
+    environment = {**os.environ, "FAILPOINT": f"{point}=kill"}
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    assert not list(torn(settings.models / "model"))
+    version = promote(database, settings)
+    assert not list(torn(settings.models / "model"))
+    assert not list((settings.models / "model").glob(".staging*")), "a staging folder was left behind"
+    entries = registry.versions(database, "model")
+    assert {entry.number for entry in entries if entry.state == "ready"} == set(numbers(settings))
+    assert [entry.aliases for entry in entries if entry.number == version.number] == [("champion",)]
+    assert "staging" not in {entry.state for entry in entries}
+
+
+def test_versions_grow_and_rollback_points_back(database: Database, settings: Settings) -> None:
+    assert [promote(database, settings).number for _ in range(2)] == [1, 2]
+    assert registry.rollback(database, "model") == (2, 1)
+    config = (settings.models / "models.config").read_text()
+    assert 'key: "champion" value: 1' in config and "versions: 2" in config
+    assert promote(database, settings).number == 3
+
+
+def test_rollback_without_a_way_back_says_so(database: Database, settings: Settings) -> None:
+    promote(database, settings)
+    with pytest.raises(InvalidInput, match="only ever pointed at version 1"):
+        registry.rollback(database, "model")
+    with pytest.raises(UnknownName, match="Did you mean 'model'"):
+        registry.rollback(database, "modle")
+    with pytest.raises(UnknownName, match="alias"):
+        registry.rollback(database, "model", "challenger")
+
+
+def test_a_foreign_version_is_never_replaced(database: Database, settings: Settings) -> None:
+    foreign = settings.models / "model" / "7"
+    foreign.mkdir(parents=True)
+    (foreign / "saved_model.pb").write_bytes(b"somebody else's")
+    assert promote(database, settings).number == 8
+    assert (foreign / "saved_model.pb").read_bytes() == b"somebody else's"
+
+
+def test_rename_refuses_a_target_that_exists_even_when_it_is_empty(tmp_path: Path) -> None:
+    source, target = tmp_path / ".staging-1", tmp_path / "1"
+    source.mkdir()
+    target.mkdir()
+    with pytest.raises(PromotionFailed, match="never replaced"):
+        publishing.rename_without_replacing(source, target)
+    assert source.exists()
+
+
+def test_two_promotions_at_once_get_two_versions(database: Database, settings: Settings) -> None:
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(promote(database, settings).number)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == numbers(settings) == [1, 2, 3, 4]
+
+
+def test_a_refused_model_changes_nothing_for_the_server(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(database, settings)
+    before = (settings.models / "models.config").read_text()
+    monkeypatch.setattr(promotion, "verify_model", lambda path: ["Its predictions differ."])
+    with pytest.raises(PromotionFailed, match="predictions differ"):
+        promote(database, settings)
+    assert numbers(settings) == [1]
+    assert (settings.models / "models.config").read_text() == before
+    assert not list((settings.models / "model").glob(".staging*"))
+
+
+def test_each_reading_of_the_test_part_is_counted(database: Database, settings: Settings) -> None:
+    assert [promote(database, settings).scores["test_reads"] for _ in range(2)] == [1, 2]
+
+
+def test_what_cannot_be_promoted_is_refused_with_a_sentence(database: Database, settings: Settings) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'study'"):
+        promotion.promote(database, settings, "studdy")
+    with pytest.raises(UnknownName, match="trial"):
+        promotion.promote(database, settings, "study", trial=99)
+    with pytest.raises(InvalidInput, match="integer"):
+        promotion.promote(database, settings, "study", name="12")
+    with pytest.raises(NothingToPromote, match="lives in"):
+        promote(database, settings)
+        promote(database, settings, directory=settings.home / "elsewhere")
