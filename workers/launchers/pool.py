@@ -257,13 +257,13 @@ class Pool:
         return self._limits.hang_seconds + (0.0 if slot.heard else self._limits.start_seconds)
 
     def _give_up(self, slot: Slot) -> None:
-        name = slot.link.name
-        if not slot.heard:
-            reason = "did not start in time: no machine had room for it, or importing the study's code hangs"
+        name, late = slot.link.name, f"{self._patience(slot):g} s after its answer was due"
+        if slot.asks == "check":
+            message = f"Worker {name} was not done after {self._limits.check_seconds:g} s: the study's code hangs."
+        elif slot.heard:
+            message = f"Worker {name} was ended {late}: its code hangs, or its machine is overloaded."
         else:
-            reason = "did not answer in time: its code hangs, or its machine is overloaded"
-        waited = self._limits.check_seconds if slot.asks == "check" else self._patience(slot)
-        message = f"Worker {name} {reason}. It was ended {waited:g} s after it should have answered."
+            message = f"Worker {name} was ended {late}: it found no machine with room, or the study's code hangs."
         self._lose(slot, Gone("hang", message))
 
     def _lose(self, slot: Slot, gone: Gone) -> None:
