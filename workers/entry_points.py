@@ -53,7 +53,7 @@ def _import(name: str, entry_point: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise EntryPointError(_no_module(name, error.name)) from None
         raise EntryPointError(f"{entry_point!r} cannot be imported: {_where(error)}{error}.") from error
-    except BaseException as error:  # noqa: BLE001 - a module may raise anything, sys.exit included
+    except BaseException as error:  # a module may raise anything, sys.exit included
         if isinstance(error, KeyboardInterrupt):
             raise
         raise EntryPointError(

@@ -46,7 +46,7 @@ def log_of(error: BaseException) -> str:
     """The traceback, newest frames kept, at most 64 KiB; no line is longer than 4000 characters."""
     try:
         lines = list(traceback.TracebackException.from_exception(error).format())
-    except Exception as failure:  # noqa: BLE001 - an error whose own __str__ fails must not take the worker with it
+    except Exception as failure:  # an error whose own __str__ fails must not take the worker with it
         lines = [*traceback.format_tb(error.__traceback__), f"{type(error).__name__} (its text: {failure!r})\n"]
     text = "".join(line if len(line) <= _LINE_CHARACTERS else line[:_LINE_CHARACTERS] + "…\n" for line in lines)
     return text.encode("utf-8", "replace")[-LOG_BYTES:].decode("utf-8", "ignore")
@@ -55,7 +55,7 @@ def log_of(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - user code again
+    except Exception:  # user code again
         text = "(its text cannot be read)"
     return text if len(text) <= MESSAGE_CHARACTERS else text[:MESSAGE_CHARACTERS] + "…"
 

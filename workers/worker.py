@@ -16,7 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
-from workers.contract import Assignment, CheckReport, SliceResult, Training
+from workers.contract import Assignment, CheckReport, Resources, SliceResult, Training
 from workers.failures import cause_of, log_of, sentence_of
 from workers.gate import Events, Gate, Lane, TrialStopped
 
@@ -101,9 +101,12 @@ class Turns:
             from workers.loop import train_loop
 
             return train_loop(lane, self._assignment.training)
+        from workers.devices import prepare
+
+        prepare(self._assignment.resources)
         from workers.training import train_model
 
-        return train_model(lane, self._assignment.training, self._assignment.resources)
+        return train_model(lane, self._assignment.training)
 
 
 class Worker:
@@ -155,11 +158,14 @@ class Worker:
             )
         self._trainer = self.assignment = None
 
-    def check(self, training: Training) -> CheckReport:
-        """Dry-run a study here; see workers/dry_run.py. Mistakes of the user come back as problems."""
+    def check(self, training: Training, resources: Resources = Resources()) -> CheckReport:
+        """Dry-run a study here; see workers/dry_run.py. Mistakes of the user come back as problems.
+
+        `resources` is what a trial will have: TensorFlow's limits are set once per process.
+        """
         from workers.dry_run import check
 
-        return check(training)
+        return check(training, resources)
 
 
 def rss_bytes() -> int:
