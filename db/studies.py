@@ -97,6 +97,12 @@ def runnable(s: Session) -> list[Study]:
     return list(s.scalars(select(Study).where(live, _free()).order_by(Study.id)))
 
 
+def leased(s: Session) -> list[Study]:
+    """Studies that have not ended and that a coordinator holds. Oldest first."""
+    live = Study.state.in_(states.live(states.STUDY))
+    return list(s.scalars(select(Study).where(live, Study.owner.is_not(None)).order_by(Study.id)))
+
+
 def claim(s: Session, study_id: int, owner: str, seconds: float) -> int | None:
     """Take the study for `seconds`. Returns the new term, or None: ended, or another owner's lease lives.
 

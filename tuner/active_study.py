@@ -168,9 +168,14 @@ class ActiveStudy:
         return {state: count for state, count in self._states.items() if count}
 
     @property
+    def halted(self) -> bool:
+        """Whether not even a queued trial may start: a person asked for it, or too many trials failed."""
+        return self.stopping or self.budget.failed(self.progress()) is not None
+
+    @property
     def idle(self) -> bool:
-        """Whether nothing of the study is running, queued or proposed."""
-        return not (self.running or self.queue or self.proposed)
+        """Whether nothing of the study is running, and nothing waits that may still start."""
+        return not self.running and (self.halted or not (self.queue or self.proposed))
 
     @property
     def final_state(self) -> str:
@@ -185,7 +190,7 @@ class ActiveStudy:
         Queued trials come first, then proposals; a new proposal is asked for when both are used up.
         """
         limit = self.definition.workers
-        if limit is not None and len(self.running) + skip >= limit:
+        if self.halted or (limit is not None and len(self.running) + skip >= limit):
             return None
         if skip < len(self.queue):
             return self.queue[skip]

@@ -15,18 +15,18 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 
-from db import artifacts, events, studies, trials
+from db import events, studies, trials
 from db.engine import Database, Session
 from db.tables import Artifact, Study
 from tuner.active_study import ActiveStudy, Attempt
+from tuner.claiming import claim, lease, release_dead
 from tuner.collecting import Collected, collect
 from tuner.configuration import Settings
-from tuner.errors import StudyBusy
 from tuner.failpoints import failpoint
 from tuner.housekeeping import remove_stale_artifacts
 from tuner.sampling import trial_seed
 from workers.artifacts import ArtifactStore
-from workers.contract import Assignment, Launcher, Lost, Member, Resources, SliceResult
+from workers.contract import Assignment, Launcher, LauncherError, Lost, Member, Resources, SliceResult
 
 LEASE_SECONDS = 30.0  # a coordinator that was silent for this long has lost its studies
 BEAT_SECONDS = 5.0  # leases are renewed and new studies looked for this often
@@ -55,14 +55,11 @@ class Coordinator:
 
     Raises:
         DatabaseUnavailable: from `step`, when the database cannot be reached. Nothing is lost: call `step` again.
+        LauncherError: from `step`, when a worker cannot be had. The trial is queued again.
     """
 
     def __init__(
-        self,
-        database: Database,
-        launcher: Launcher,
-        settings: Settings,
-        only: str | None = None,
+        self, database: Database, launcher: Launcher, settings: Settings, only: str | None = None
     ) -> None:
         self.database, self.launcher = database, launcher
         self.settings, self.only = settings, only
@@ -114,7 +111,8 @@ class Coordinator:
             for study in self.studies.values():
                 if study.id not in lost:
                     self._beat(s, study)
-            claimed = [self._claim(s, row) for row in studies.runnable(s) if self._wants(row)]
+            release_dead(s)
+            claimed = [claim(s, row, self.owner, LEASE_SECONDS) for row in studies.runnable(s) if self._wants(row)]
         self._abandon(lost)
         self.studies.update({study.id: study for study in claimed if study is not None})
         self._next_beat = time.monotonic() + BEAT_SECONDS
@@ -124,18 +122,8 @@ class Coordinator:
         return row.id not in self.studies and (self.only is None or row.name == self.only)
 
     def _beat(self, s: Session, study: ActiveStudy) -> None:
-        row = studies.get(s, study.id)
-        study.stopping = row.state == "stopping"
-        if study.stopping:
-            self._cancel_queue(s, study)
+        study.stopping = studies.get(s, study.id).state == "stopping"
         trials.heartbeat(s, [(attempt.trial_id, attempt.token) for attempt in study.running.values()], LEASE_SECONDS)
-
-    def _cancel_queue(self, s: Session, study: ActiveStudy) -> None:
-        if study.queue and trials.cancel_queued(s, study.id):
-            for number in list(study.queue):
-                study.move(number, "cancelled")
-            study.queue.clear()
-        study.proposed.clear()
 
     def _abandon(self, lost: set[int]) -> None:
         """Let go of studies that another coordinator runs now: their workers end, nothing is written."""
@@ -145,21 +133,6 @@ class Coordinator:
             for name in [name for name, running in self._running.items() if running.study is study]:
                 self.launcher.stop(name)
                 del self._running[name]
-
-    def _claim(self, s: Session, row: Study) -> ActiveStudy | None:
-        if row.owner is not None and _is_dead(row.owner):
-            studies.release(s, row.id, row.owner, row.term)
-        term = studies.claim(s, row.id, self.owner, LEASE_SECONDS)
-        if term is None:
-            return None
-        orphans = trials.running(s, row.id)
-        for trial in orphans:
-            message = "Its coordinator went away; the trial resumes from its last checkpoint."
-            trials.requeue(s, trial.id, trial.token, cause="deadline", message=message, log="")
-        events.add(s, "study_claimed", study_id=row.id, owner=self.owner, term=term, requeued=len(orphans))
-        s.flush()
-        s.expire_all()
-        return ActiveStudy.load(s, row, term)
 
     # --- collect and decide ---------------------------------------------------------------------------------------
 
@@ -245,7 +218,7 @@ class Coordinator:
         with self.database.write() as s:
             lost = self._lost(s, {study.id for study, _ in plan})
             plan = [(study, number) for study, number in plan if study.id not in lost]
-            leased = [self._lease(s, study, number, certain) for study, number in plan]
+            leased = [lease(s, study, number, self.owner, LEASE_SECONDS, certain) for study, number in plan]
         self._certain = True
         failpoint("trials_committed")
         for (study, number), (attempt, checkpoint) in zip(plan, leased, strict=True):
@@ -274,24 +247,6 @@ class Coordinator:
             plan.append((study, number))
         return plan
 
-    def _lease(self, s: Session, study: ActiveStudy, number: int, certain: bool) -> tuple[Attempt, Artifact | None]:
-        """Give a trial a row where it has none, and a token.
-
-        `certain` is False after a transaction whose end was not seen: its rows may be there already.
-        """
-        known = number in study.points or not certain
-        row = trials.get(s, study.id, number) if known else None
-        if row is None:
-            proposal = study.proposal(number)
-            seed = trial_seed(study.definition.seed, number)
-            row = trials.create(s, study.id, number=number, params=proposal.params, seed=seed, notes=proposal.notes)
-        checkpoint = artifacts.checkpoint(s, row.id) if row.token else None
-        epoch = checkpoint.epoch if checkpoint else 0
-        token = row.token if row.state == "running" else trials.lease(s, row.id, self.owner, LEASE_SECONDS, epoch)
-        if token is None:
-            raise StudyBusy(f"Trial {number} of study {study.name!r} was taken by another coordinator.")
-        return Attempt(row.id, number, token, epoch), checkpoint
-
     def _dispatch(self, study: ActiveStudy, number: int, attempt: Attempt, checkpoint: Artifact | None) -> None:
         study.start(attempt)
         member = Member(
@@ -304,10 +259,16 @@ class Coordinator:
         training = study.definition.training(str(self.settings.artifacts), self.settings.import_paths)
         name = f"{study.name}-{number}-{attempt.token}"
         assignment = Assignment(name, training, (member,), study.definition.resources())
-        self.launcher.start(assignment)
         running = Running(study, {number: attempt}, study.until(attempt))
+        try:
+            self.launcher.start(assignment)
+            self.launcher.advance(name, running.until, SLICE_SECONDS)
+        except LauncherError as error:
+            with self.database.write() as s:
+                trials.requeue(s, attempt.trial_id, attempt.token, cause="cancelled", message=str(error), log="")
+            study.move(number, "queued")
+            raise
         self._running[name] = running
-        self.launcher.advance(name, running.until, SLICE_SECONDS)
 
     # --- settle: studies that are over ----------------------------------------------------------------------------
 
@@ -315,24 +276,10 @@ class Coordinator:
         over = [(study, ending) for study in self.studies.values() if study.idle and (ending := study.ending())]
         for study, ending in over:
             with self.database.write() as s:
+                trials.cancel_queued(s, study.id)
                 studies.finish(s, study.id, study.final_state, ending)
-                studies.release(s, study.id, self.owner, study.term)
                 events.add(s, "study_finished", study_id=study.id, state=study.final_state, reason=ending)
             failpoint("study_finished")
             remove_stale_artifacts(self.database, self._store, study.id, study.definition)
             del self.studies[study.id]
         return bool(over)
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether a study's owner is a process of this machine that no longer exists: no need to wait for its lease."""
-    host, pid, _ = owner.split(":", 2)
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

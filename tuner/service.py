@@ -11,6 +11,7 @@ from db.errors import DatabaseUnavailable
 from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
 from tuner.running import Interrupted, interruptible, open_launcher
+from workers.contract import LauncherError
 
 PAUSE_SECONDS = 2.0  # before the database is tried again
 WAIT_SECONDS = 0.5  # how long the loop waits for a worker's answer before it looks at the rows again
@@ -44,7 +45,7 @@ def _loop(coordinator: Coordinator) -> None:
         try:
             if not coordinator.step():
                 coordinator.wait(WAIT_SECONDS)
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, LauncherError) as error:
             log.warning("%s Trying again in %g s; nothing is lost.", error, PAUSE_SECONDS)
             time.sleep(PAUSE_SECONDS)
 
