@@ -86,11 +86,6 @@ def counts(s: Session, study_id: int) -> dict[str, int]:
     return dict(s.execute(grouped).all())
 
 
-def unfinished(s: Session) -> list[Study]:
-    """Studies that have not ended, whoever holds them. Oldest first."""
-    return list(s.scalars(select(Study).where(Study.state.in_(states.live(states.STUDY))).order_by(Study.id)))
-
-
 def runnable(s: Session) -> list[Study]:
     """Studies that want a coordinator: not ended, and without a living lease. Oldest first."""
     live = Study.state.in_(states.live(states.STUDY))

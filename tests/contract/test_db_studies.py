@@ -101,7 +101,7 @@ def test_only_a_study_that_has_not_ended_can_be_claimed(database: Database, stat
         claimed = studies.claim(s, study, "me", 60)
         assert (claimed is not None) == (state in ("active", "stopping"))
         assert studies.runnable(s) == []
-        assert [row.id for row in studies.unfinished(s)] == ([study] if claimed else [])
+        assert [row.id for row in studies.leased(s)] == ([study] if claimed else [])
 
 
 def test_a_study_leaves_a_state_only_as_the_table_says(database: Database) -> None:
