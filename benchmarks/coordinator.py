@@ -1,6 +1,6 @@
 """The coordinator's own cost, beside Ray Tune's: empty trials with ten reports each, in one run on the same cores.
 
-    .venv/bin/python benchmarks/coordinator.py [--trials 200] [--tune-trials 40] [--rounds 3] [--postgresql URL] [--json]
+    .venv/bin/python benchmarks/coordinator.py [--trials N] [--tune-trials N] [--rounds N] [--postgresql URL] [--json]
 
 Both run random search over one float on two warm Ray actors with reused workers; starting Ray is not timed, nor is
 one untimed warm-up of each. Every report of Ockham is in the database when the clock stops, and the run counts them.
@@ -19,6 +19,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from workers.contract import Launcher
+
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 
@@ -26,7 +29,7 @@ REPORTS = 10
 WORKERS = 2
 
 
-def ockham_seconds(trials: int, url: str | None, launcher, round_number: int) -> float:  # noqa: ANN001
+def ockham_seconds(trials: int, url: str | None, launcher: Launcher, round_number: int) -> float:
     """Seconds for a study of `trials` empty trials on an open launcher, every report checked to be in the database."""
     from db import reports
     from tuner.configuration import Settings
@@ -89,7 +92,9 @@ def main() -> None:
     for round_number in range(arguments.rounds):
         workers = launcher("ray", workers=WORKERS, job_name="benchmark", dashboard=False)
         ockham_seconds(10, None, workers, round_number)
-        figures["ockham sqlite"].append(arguments.trials / ockham_seconds(arguments.trials, None, workers, round_number))
+        figures["ockham sqlite"].append(
+            arguments.trials / ockham_seconds(arguments.trials, None, workers, round_number)
+        )
         if arguments.postgresql:
             seconds = ockham_seconds(arguments.trials, arguments.postgresql, workers, round_number)
             figures["ockham postgresql"].append(arguments.trials / seconds)
@@ -99,7 +104,9 @@ def main() -> None:
         figures["ray tune"].append(arguments.tune_trials / tune_seconds(arguments.tune_trials))
         ray.shutdown()
     medians = {name: statistics.median(rates) for name, rates in figures.items() if rates}
-    print(f"{'':20}{'trials/s':>10}{'against Ray Tune':>20}     (median of {arguments.rounds}, {REPORTS} reports a trial)")
+    print(
+        f"{'':20}{'trials/s':>10}{'against Ray Tune':>20}     (median of {arguments.rounds}, {REPORTS} reports a trial)"
+    )
     for name, rate in medians.items():
         print(f"{name:20}{rate:10.1f}{rate / medians['ray tune']:19.1f}x")
     if arguments.json:

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/real_data.py DATA taxi [--launcher processes] [--home DIR]
 
 DATA is a folder with `taxi/taxi-{train,valid,test}.csv` (New York taxi fares) or `california/california_sklearn.csv.gz`
-(California housing); the studies are in benchmarks/studies. The promoted model is loaded by TensorFlow alone, in a process
-of its own, and asked through `serving_default` with raw columns of the first rows of the file.
+(California housing); the studies are in benchmarks/studies. The promoted model is loaded by TensorFlow alone, in a
+process of its own, and asked through `serving_default` with raw columns of the first rows of the file.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class NoisyNetwork(keras.Model):
         self.hidden = keras.layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-4))
         self.outputs = keras.layers.Dense(10, activation="softmax")
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any) -> Any:
         return self.outputs(self.hidden(self.flatten(inputs)))
 
     def train_step(self, data: Any) -> dict[str, Any]:

@@ -38,9 +38,11 @@ def check_invariants(database: Database, name: str, artifact_root: str) -> None:
             assert len(epochs) <= definition.epochs
             if trial.state == "complete":
                 assert trial.value is not None and math.isfinite(trial.value)
-                value = next(report for report in curve if report.epoch == trial.best_epoch).metrics[definition.objective]
+                value = next(report for report in curve if report.epoch == trial.best_epoch).metrics[
+                    definition.objective
+                ]
                 assert value == trial.value, "the value is not the reported one, bit by bit"
-        finite = [trial.value for trial in rows if trial.state == "complete"]
+        finite = [trial.value for trial in rows if trial.state == "complete" and trial.value is not None]
         best = trials.best(s, row.id, definition.direction)
         optimum = min(finite, default=None) if definition.direction == "minimize" else max(finite, default=None)
         assert (best[0].value if best else None) == optimum

@@ -30,7 +30,14 @@ def finished_study(database: Database, url: str, home: Path) -> Settings:
     """A finished study whose best trial has a model artifact."""
     settings = Settings.load({}, home=home, database=url, import_paths=str(Path.cwd()))
     space = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
-    form = {"name": "study", "loop": "tests.loops:descent", "space": space, "objective": "val_loss", "trials": 3, "epochs": 3}
+    form = {
+        "name": "study",
+        "loop": "tests.loops:descent",
+        "space": space,
+        "objective": "val_loss",
+        "trials": 3,
+        "epochs": 3,
+    }
     submit(parse({**form, "sampler": "random"}), lambda _: CheckReport(), settings)
     workers = launcher("inline")
     coordinator = Coordinator(database, workers, settings)
@@ -65,8 +72,8 @@ def fake_verify(path: str) -> list[str]:
 
 def without_tensorflow() -> None:
     """Use the small stand-ins for the two TensorFlow processes from now on."""
-    promotion.export_model = fake_export
-    promotion.verify_model = fake_verify
+    for name, stand_in in {"export_model": fake_export, "verify_model": fake_verify}.items():
+        setattr(promotion, name, stand_in)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,10 @@ class ActiveStudy:
         if point.state in ("complete", "pruned", "failed"):
             self.since_best += 1
         if point.state == "complete" and point.value is not None:
-            if best_point({0: point.value, 1: self.best[1] if self.best else None}, self.definition.direction) == (0, point.value):
+            if best_point({0: point.value, 1: self.best[1] if self.best else None}, self.definition.direction) == (
+                0,
+                point.value,
+            ):
                 if self.best is None or point.value != self.best[1]:
                     self.best, self.since_best = (point.number, point.value), 0
 

@@ -33,7 +33,7 @@ def claim(s: Session, row: Study, owner: str, seconds: float) -> ActiveStudy | N
 
 
 def release_dead(s: Session) -> None:
-    """Free the studies whose owner is a process of this machine that no longer exists: no need to wait for its lease."""
+    """Free the studies whose owner is a process of this machine that is gone: no need to wait for its lease."""
     for row in studies.leased(s):
         if row.owner is not None and _is_dead(row.owner):
             studies.release(s, row.id, row.owner, row.term)

@@ -72,8 +72,16 @@ def _record(s: Session, study: ActiveStudy, attempt: Attempt, answer: SliceResul
         study.report(attempt.number, epoch, value, seconds)
     for saved in answer.saved:
         if (saved.trial, saved.token) == (attempt.number, attempt.token):
-            fields = {"kind": saved.kind, "epoch": saved.epoch, "key": saved.key}
-            artifacts.add(s, attempt.trial_id, attempt.token, **fields, sha256=saved.sha256, bytes=saved.bytes)
+            artifacts.add(
+                s,
+                attempt.trial_id,
+                attempt.token,
+                kind=saved.kind,
+                epoch=saved.epoch,
+                key=saved.key,
+                sha256=saved.sha256,
+                bytes=saved.bytes,
+            )
             collected.saved = True
 
 
@@ -132,8 +140,16 @@ def _judge(s: Session, study: ActiveStudy, attempt: Attempt, collected: Collecte
     curve = study.points[attempt.number].curve
     best = best_point(curve, study.definition.direction)
     epoch, value = best if best is not None else (None, None)
-    fields = {"value": value, "best_epoch": epoch, "epochs": len(curve), "message": decision.reason}
-    done = trials.end(s, attempt.trial_id, attempt.token, "pruned", **fields)
+    done = trials.end(
+        s,
+        attempt.trial_id,
+        attempt.token,
+        "pruned",
+        value=value,
+        best_epoch=epoch,
+        epochs=len(curve),
+        message=decision.reason,
+    )
     _move(s, attempt, "pruned" if done else None, value, collected)
 
 

@@ -58,9 +58,7 @@ class Coordinator:
         LauncherError: from `step`, when a worker cannot be had. The trial is queued again.
     """
 
-    def __init__(
-        self, database: Database, launcher: Launcher, settings: Settings, only: str | None = None
-    ) -> None:
+    def __init__(self, database: Database, launcher: Launcher, settings: Settings, only: str | None = None) -> None:
         self.database, self.launcher = database, launcher
         self.settings, self.only = settings, only
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"

@@ -25,7 +25,9 @@ def remove_stale_artifacts(database: Database, store: ArtifactStore, study_id: i
         }
         kept = {row.id for row in rows if row.kind == "model" and row.trial_id in best | unfinished}
         for trial_id in unfinished:
-            newest = sorted((row for row in rows if row.kind == "checkpoint" and row.trial_id == trial_id), key=lambda row: row.id)
+            newest = sorted(
+                (row for row in rows if row.kind == "checkpoint" and row.trial_id == trial_id), key=lambda row: row.id
+            )
             kept |= {row.id for row in newest[-CHECKPOINTS_KEPT:]}
         stale = [row for row in rows if row.id not in kept]
         for row in stale:

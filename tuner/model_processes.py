@@ -50,7 +50,9 @@ def export_model(
 def verify_model(path: str) -> list[str]:
     """What a fresh process that knows TensorFlow alone has to object to a version's folder; empty: nothing."""
     answer = _call("workers.verify", [path], "", "verified")
-    return [] if answer.get("ok") else [str(problem) for problem in answer.get("problems", ["It could not be verified."])]
+    return (
+        [] if answer.get("ok") else [str(problem) for problem in answer.get("problems", ["It could not be verified."])]
+    )
 
 
 def _call(module: str, arguments: list[str], text: str, verb: str) -> dict[str, Any]:
@@ -67,7 +69,9 @@ def _call(module: str, arguments: list[str], text: str, verb: str) -> dict[str, 
         answer = json.loads(lines[-1])
     except (IndexError, ValueError):
         tail = "\n".join(done.stderr.strip().splitlines()[-20:])
-        raise PromotionFailed(f"The model could not be {verb}: the process ended with {done.returncode}.\n{tail}") from None
+        raise PromotionFailed(
+            f"The model could not be {verb}: the process ended with {done.returncode}.\n{tail}"
+        ) from None
     if not isinstance(answer, dict):
         raise PromotionFailed(f"The model could not be {verb}: {answer!r} came back.")
     if answer.get("error"):

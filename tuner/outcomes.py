@@ -39,7 +39,9 @@ def best_point(curve: Mapping[int, float | None], direction: str) -> tuple[int, 
     return min(finite, key=lambda point: (sign * point[1], point[0]), default=None)
 
 
-def of_ended(ended: Ended, curve: Mapping[int, float | None], definition: StudyDefinition, earlier: Iterable[str]) -> Outcome:
+def of_ended(
+    ended: Ended, curve: Mapping[int, float | None], definition: StudyDefinition, earlier: Iterable[str]
+) -> Outcome:
     """The outcome of an attempt that its worker ended.
 
     Args:

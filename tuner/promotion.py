@@ -143,8 +143,8 @@ def _best(s: Session, study: Study, definition: StudyDefinition) -> Trial:
     if not best:
         counts = ", ".join(f"{count} {state}" for state, count in studies.counts(s, study.id).items()) or "none at all"
         raise NothingToPromote(
-            f"Study {study.name!r} has no completed trial with a finite {definition.objective!r} (its trials: {counts}). "
-            f"See what happened: tuner trial list {study.name}"
+            f"Study {study.name!r} has no completed trial with a finite {definition.objective!r} "
+            f"(its trials: {counts}). See what happened: tuner trial list {study.name}"
         )
     return best[0]
 
@@ -176,7 +176,9 @@ def _publish(database: Database, settings: Settings, choice: _Choice, model: Mod
         failpoint("exported")
         problems = verify_model(str(staging))
         if problems:
-            raise PromotionFailed(f"The exported model of trial {choice.trial.number} was refused: {' '.join(problems)}")
+            raise PromotionFailed(
+                f"The exported model of trial {choice.trial.number} was refused: {' '.join(problems)}"
+            )
         failpoint("verified")
         publishing.rename_without_replacing(staging, Path(version.path))
         failpoint("renamed")

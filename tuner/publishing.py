@@ -71,7 +71,9 @@ def _renameat2(source: Path, target: Path) -> bool:
 
 
 def _taken(target: Path) -> PromotionFailed:
-    return PromotionFailed(f"{target} exists already and is never replaced. Promote again: the next number will be taken.")
+    return PromotionFailed(
+        f"{target} exists already and is never replaced. Promote again: the next number will be taken."
+    )
 
 
 def manifest_sha256(path: str | Path) -> str:

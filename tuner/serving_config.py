@@ -42,7 +42,10 @@ def _entry(name: str, base: str, ready: list[int], aliases: dict[str, int]) -> s
         f"    base_path: {json.dumps(base)}",
         '    model_platform: "tensorflow"',
         "    model_version_policy { specific { " + " ".join(f"versions: {number}" for number in versions) + " } }",
-        *(f"    version_labels {{ key: {json.dumps(alias)} value: {number} }}" for alias, number in sorted(aliases.items())),
+        *(
+            f"    version_labels {{ key: {json.dumps(alias)} value: {number} }}"
+            for alias, number in sorted(aliases.items())
+        ),
         "  }",
     ]
     return "\n".join(lines) + "\n" if versions else ""

@@ -39,7 +39,14 @@ class Bench:
         self.coordinator = Coordinator(database, launcher, self.settings)
 
     def submit(self, name: str, loop: str = "descent", **changes: Any) -> None:
-        form = {"name": name, "loop": f"tests.loops:{loop}", "space": {"x": X}, "objective": "val_loss", "trials": 6, "epochs": 4}
+        form = {
+            "name": name,
+            "loop": f"tests.loops:{loop}",
+            "space": {"x": X},
+            "objective": "val_loss",
+            "trials": 6,
+            "epochs": 4,
+        }
         limits = {"sampler": "random", "pruner": "none", "checkpoint_seconds": 0.001}
         submit(parse({**form, **limits, **changes}), lambda _: CheckReport(), self.settings)
 
@@ -113,7 +120,9 @@ def test_bad_trials_fail_with_their_cause_and_the_study_goes_on(make_bench: Call
     kinds = ["raises", "exits", "nan", "inf", "-inf", "silent", "good"]
     space = {"kind": {"type": "choice", "options": kinds}}
     points = [{"kind": kind} for kind in kinds]
-    bench.submit("study", "sometimes_bad", space=space, trials=len(kinds), enqueue=points, max_failures=10, direction="maximize")
+    bench.submit(
+        "study", "sometimes_bad", space=space, trials=len(kinds), enqueue=points, max_failures=10, direction="maximize"
+    )
     bench.finish("study")
     ends = {str(trial.params["kind"]): (trial.state, trial.cause, trial.token) for trial in bench.trials("study")}
     assert ends == {
@@ -143,7 +152,9 @@ def test_too_many_failures_fail_the_study(make_bench: Callable[..., Bench]) -> N
     ("limit", "fewest", "most"),
     [({"target": 0.9}, 1, 4), ({"no_improvement": 3}, 4, 20), ({"total_epochs": 12}, 3, 5), ({"trials": 2}, 2, 2)],
 )
-def test_a_budget_ends_the_study(make_bench: Callable[..., Bench], limit: dict[str, Any], fewest: int, most: int) -> None:
+def test_a_budget_ends_the_study(
+    make_bench: Callable[..., Bench], limit: dict[str, Any], fewest: int, most: int
+) -> None:
     bench = make_bench("inline")
     bench.submit("study", **{"trials": 40, **limit})
     bench.finish("study")

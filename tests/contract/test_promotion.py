@@ -133,6 +133,6 @@ def test_what_cannot_be_promoted_is_refused_with_a_sentence(database: Database, 
         promotion.promote(database, settings, "study", trial=99)
     with pytest.raises(InvalidInput, match="integer"):
         promotion.promote(database, settings, "study", name="12")
+    promote(database, settings)
     with pytest.raises(NothingToPromote, match="lives in"):
-        promote(database, settings)
         promote(database, settings, directory=settings.home / "elsewhere")
