@@ -71,7 +71,12 @@ def tune_seconds(trials: int) -> float:
             tune.with_resources(EmptyTrainable, {"cpu": 1}),
             param_space={"x": tune.uniform(0.0, 1.0)},
             tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=WORKERS, reuse_actors=True),
-            run_config=tune.RunConfig(storage_path=home, verbose=0, stop={"training_iteration": REPORTS}),
+            run_config=tune.RunConfig(
+                storage_path=home,
+                verbose=0,
+                stop={"training_iteration": REPORTS},
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
         )
         begin = time.perf_counter()
         results = tuner.fit()
@@ -139,6 +144,12 @@ class EmptyTrainable(Trainable):
     def step(self) -> dict[str, float]:
         self.epoch += 1
         return {"loss": self.x / self.epoch}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to save; reusing an actor asks for it all the same."""
+
+    def load_checkpoint(self, checkpoint: str | None) -> None:
+        """Nothing to load."""
 
     def reset_config(self, new_config: dict[str, float]) -> bool:
         self.setup(new_config)

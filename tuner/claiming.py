@@ -27,8 +27,6 @@ def claim(s: Session, row: Study, owner: str, seconds: float) -> ActiveStudy | N
     for trial in orphans:
         trials.requeue(s, trial.id, trial.token, cause="deadline", message=AWAY, log="")
     events.add(s, "study_claimed", study_id=row.id, owner=owner, term=term, requeued=len(orphans))
-    s.flush()
-    s.expire_all()
     return ActiveStudy.load(s, row, term)
 
 

@@ -23,7 +23,7 @@ from tuner.claiming import claim, lease, release_dead
 from tuner.collecting import Collected, collect
 from tuner.configuration import Settings
 from tuner.failpoints import failpoint
-from tuner.housekeeping import remove_stale_artifacts
+from tuner.housekeeping import remove_stale_rows
 from tuner.sampling import trial_seed
 from workers.artifacts import ArtifactStore
 from workers.contract import Assignment, Launcher, LauncherError, Lost, Member, Resources, SliceResult
@@ -203,7 +203,7 @@ class Coordinator:
             self.launcher.advance(collected.assignment, running.until, SLICE_SECONDS, tuple(gone - collected.ended))
         study.has_artifacts |= collected.saved
         if gone and study.has_artifacts:
-            remove_stale_artifacts(self.database, self._store, study.id, study.definition)
+            self._tidy(study)
 
     # --- fill -----------------------------------------------------------------------------------------------------
 
@@ -274,10 +274,19 @@ class Coordinator:
         over = [(study, ending) for study in self.studies.values() if study.idle and (ending := study.ending())]
         for study, ending in over:
             with self.database.write() as s:
-                trials.cancel_queued(s, study.id)
-                studies.finish(s, study.id, study.final_state, ending)
-                events.add(s, "study_finished", study_id=study.id, state=study.final_state, reason=ending)
+                lost = self._lost(s, {study.id})
+                if not lost:
+                    trials.cancel_queued(s, study.id)
+                    events.add(s, "study_finished", study_id=study.id, state=study.final_state, reason=ending)
+                    studies.finish(s, study.id, study.final_state, ending)
             failpoint("study_finished")
-            remove_stale_artifacts(self.database, self._store, study.id, study.definition)
-            del self.studies[study.id]
+            self._abandon(lost)
+            self.studies.pop(study.id, None)
         return bool(over)
+
+    def _tidy(self, study: ActiveStudy) -> None:
+        """Remove the artifacts nobody will ask for again, unless the study has been taken over."""
+        with self.database.write() as s:
+            stale = [] if self._lost(s, {study.id}) else remove_stale_rows(s, study.id, study.definition)
+        for key in stale:
+            self._store.remove(key)
