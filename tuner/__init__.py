@@ -22,30 +22,40 @@ if TYPE_CHECKING:
     from tuner.promotion import PromotedVersion
     from tuner.results import StudySummary, TrialResult
 
-_HOMES = {
-    "Study": "tuner.api",
-    "create_study": "tuner.api",
-    "load_study": "tuner.api",
-    "Settings": "tuner.configuration",
-    "InvalidInput": "tuner.errors",
-    "InvalidStudy": "tuner.errors",
-    "NothingToPromote": "tuner.errors",
-    "PromotionFailed": "tuner.errors",
-    "StudyBusy": "tuner.errors",
-    "StudyExists": "tuner.errors",
-    "StudyFailed": "tuner.errors",
-    "TunerError": "tuner.errors",
-    "UnknownName": "tuner.errors",
-    "PromotedVersion": "tuner.promotion",
-    "StudySummary": "tuner.results",
-    "TrialResult": "tuner.results",
-}
+__all__ = [
+    "InvalidInput",
+    "InvalidStudy",
+    "NothingToPromote",
+    "PromotedVersion",
+    "PromotionFailed",
+    "Settings",
+    "Study",
+    "StudyBusy",
+    "StudyExists",
+    "StudyFailed",
+    "StudySummary",
+    "TrialResult",
+    "TunerError",
+    "UnknownName",
+    "create_study",
+    "load_study",
+]
 
-__all__ = list(_HOMES)
+_HOMES = {
+    "tuner.api": ("Study", "create_study", "load_study"),
+    "tuner.configuration": ("Settings",),
+    "tuner.promotion": ("PromotedVersion",),
+    "tuner.results": ("StudySummary", "TrialResult"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     # Names are fetched when they are first used: a command that only reads a study must not import everything.
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'tuner' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOME.get(name, "tuner.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

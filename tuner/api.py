@@ -13,8 +13,9 @@ from db.engine import Database
 from search_spaces import Space
 from tuner import promotion, results, running, submission
 from tuner.configuration import Settings
+from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
-from tuner.errors import InvalidInput, StudyFailed
+from tuner.errors import InvalidInput, StudyFailed, UnknownName
 from tuner.results import StudySummary, TrialResult
 
 if TYPE_CHECKING:
@@ -43,16 +44,24 @@ class Study:
     @property
     def state(self) -> str:
         """`new` before it is submitted, then active, stopping, stopped, finished or failed."""
+        if not self._found():
+            return "new"
         with self.database.read() as s:
             row = studies.find(s, self.name)
         return "new" if row is None else row.state
 
     @property
     def database(self) -> Database:
-        """The open database of the study's settings."""
-        if self._database is None:
-            self._database = running.open_database(self.settings)
+        """The database that the study is in. Raises UnknownName where nothing was stored yet."""
+        if not self._found() or self._database is None:
+            raise UnknownName("study", self.name, ())
         return self._database
+
+    def _found(self) -> bool:
+        """Open the database, without making one; whether there is one."""
+        if self._database is None:
+            self._database = find_database(self.settings)
+        return self._database is not None
 
     # --- doing ----------------------------------------------------------------------------------------------------
 
@@ -63,7 +72,9 @@ class Study:
             InvalidInput: the study exists already, or the parameters are not a point of its space.
         """
         if self.state != "new":
-            raise InvalidInput(f"Study {self.name!r} exists already; parameters can be enqueued before it is submitted.")
+            raise InvalidInput(
+                f"Study {self.name!r} exists already; parameters can be enqueued before it is submitted."
+            )
         self.definition = parse({**self.definition.to_json(), "enqueue": [*self.definition.enqueue, dict(params)]})
 
     def run(self, *, progress: bool = True) -> Study:
@@ -82,7 +93,7 @@ class Study:
         from tuner.progress import live
 
         with live(self.definition, enabled=progress) as watch:
-            running.run(self.database, self.definition, self.settings, watch)
+            running.run(self.definition, self.settings, watch)
         self._raise_if_failed()
         return self
 
@@ -91,10 +102,10 @@ class Study:
 
         Raises InvalidStudy and StudyExists like `run`. Submitting the same study again changes nothing.
         """
-        if submission.find(self.database, self.definition) is None:
+        if submission.find(self.definition, self.settings) is None:
             dry = replace(self.settings, launcher="processes", workers=1)
             with running.open_launcher(dry, self.name) as launcher:
-                submission.submit(self.database, self.definition, launcher.check, self.settings)
+                submission.submit(self.definition, launcher.check, self.settings)
         return self
 
     def wait(self, timeout: float | None = None, watch: Callable[[StudySummary], None] | None = None) -> Study:
@@ -165,12 +176,15 @@ class Study:
         return results.summary(self.database, self.name)
 
     def trials_dataframe(self) -> pandas.DataFrame:
-        """One row per trial: number, state, value, best_epoch, epochs, seconds, attempts, cause, and params_NAME each."""
+        """One row per trial: number, state, value, best_epoch, epochs, seconds, attempts, cause, params_NAME."""
         import pandas
 
         columns = ("number", "state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
         rows = [
-            {**{name: getattr(trial, name) for name in columns}, **{f"params_{key}": v for key, v in trial.params.items()}}
+            {
+                **{name: getattr(trial, name) for name in columns},
+                **{f"params_{key}": v for key, v in trial.params.items()},
+            }
             for trial in self.trials
         ]
         return pandas.DataFrame(rows)
@@ -178,7 +192,9 @@ class Study:
     def _raise_if_failed(self) -> None:
         row = results.study_row(self.database, self.name)
         if row.state == "failed":
-            raise StudyFailed(f"Study {self.name!r} failed: {row.reason} Look at its trials: tuner trial list {self.name}")
+            raise StudyFailed(
+                f"Study {self.name!r} failed: {row.reason} Look at its trials: tuner trial list {self.name}"
+            )
 
 
 def create_study(
@@ -213,7 +229,9 @@ def create_study(
 def load_study(name: str, *, settings: Settings | None = None) -> Study:
     """A study that exists already. Raises UnknownName with the closest names."""
     settings = settings or Settings.load()
-    database = running.open_database(settings)
+    database = find_database(settings)
+    if database is None:
+        raise UnknownName("study", name, ())
     row = results.study_row(database, name)
     study = Study(StudyDefinition.from_json(row.definition), settings)
     study._database = database

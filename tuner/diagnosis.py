@@ -15,6 +15,8 @@ from db import schema
 from db.engine import connect
 from db.errors import DatabaseError
 from tuner.configuration import Settings
+from tuner.databases import sqlite_file
+from tuner.version import version as version_of_ockham
 
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "ray", "sqlalchemy", "alembic")
 LEAST_FREE_BYTES = 2 * 1024**3
@@ -32,7 +34,10 @@ class Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything a study needs on this machine. Changes nothing but an empty schema."""
     return [
-        Finding("python", (3, 11) <= sys.version_info[:2] <= (3, 13), f"{platform.python_version()} ({sys.executable})"),
+        Finding("ockham", True, version_of_ockham()),
+        Finding(
+            "python", (3, 11) <= sys.version_info[:2] <= (3, 13), f"{platform.python_version()} ({sys.executable})"
+        ),
         *(_package(name) for name in PACKAGES),
         _database(settings),
         _folder("artifacts", settings.artifacts),
@@ -53,17 +58,16 @@ def _package(name: str) -> Finding:
 def _database(settings: Settings) -> Finding:
     url = settings.safe()["database"]
     try:
-        if settings.database.startswith("sqlite") and not _sqlite_file(settings.database).exists():
+        file = sqlite_file(settings.database)
+        if file is not None and not file.exists():
+            if file.parent != settings.home:
+                connect(settings.database)  # refuses a folder that nobody will make
             return Finding("database", True, f"{url} (will be made by the first study)")
-        database = connect(settings.database)
-        schema.check(database)
-        return Finding("database", True, f"{url}, schema {schema.version(database)}")
+        with connect(settings.database) as database:
+            schema.check(database)
+            return Finding("database", True, f"{url}, schema {schema.version(database)}")
     except DatabaseError as error:
         return Finding("database", False, str(error))
-
-
-def _sqlite_file(url: str) -> Path:
-    return Path(url.partition(":///")[2].partition("?")[0])
 
 
 def _folder(what: str, path: Path) -> Finding:

@@ -41,7 +41,17 @@ def versions(database: Database, name: str | None = None) -> list[VersionEntry]:
             for row, study, trial in models.origins(s, model_name):
                 pointing = tuple(sorted(alias for alias, number in aliases.items() if number == row.number))
                 entries.append(
-                    VersionEntry(model_name, row.number, row.state, pointing, study, trial, row.path, row.scores or {}, row.created_at)
+                    VersionEntry(
+                        model_name,
+                        row.number,
+                        row.state,
+                        pointing,
+                        study,
+                        trial,
+                        row.path,
+                        row.scores or {},
+                        row.created_at,
+                    )
                 )
     return entries
 

@@ -11,7 +11,7 @@ from db import reports, studies, trials
 from db.engine import Database
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
-from tuner.errors import UnknownName
+from tuner.errors import InvalidInput, UnknownName
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class StudySummary:
     epochs_without_stopping: int  # what the finished trials would have trained without pruning and early stopping
     seconds: float  # during which at least one trial ran
     failures: dict[str, int]  # failed trials by cause
+    coordinator: str | None  # who runs it now, `HOST:PID:…`; None: nobody
 
 
 def study_row(database: Database, name: str) -> Study:
@@ -69,11 +70,15 @@ def trial_results(database: Database, name: str) -> list[TrialResult]:
 
 
 def trial_result(database: Database, name: str, number: int) -> TrialResult:
-    """One trial of a study. Raises UnknownName."""
-    results = {result.number: result for result in trial_results(database, name)}
-    if number not in results:
-        raise UnknownName("trial", str(number), [str(known) for known in results])
-    return results[number]
+    """One trial of a study. Raises UnknownName for the study, InvalidInput for the trial."""
+    row = study_row(database, name)
+    with database.read() as s:
+        trial = trials.get(s, row.id, number)
+        if trial is not None:
+            return _result(trial, len(reports.curve(s, trial.id)))
+        planned = sum(studies.counts(s, row.id).values())
+    has = f"it has the trials 0 to {planned - 1}" if planned else "it has no trial yet"
+    raise InvalidInput(f"Study {name!r} has no trial {number}; {has}. List them: tuner trial list {name}")
 
 
 def summary(database: Database, name: str) -> StudySummary:
@@ -98,8 +103,21 @@ def summary(database: Database, name: str) -> StudySummary:
         epochs=sum(result.epochs for result in results),
         epochs_without_stopping=len(over) * definition.epochs,
         seconds=seconds,
+        coordinator=_coordinator(database, row),
         failures=dict(Counter(str(result.cause) for result in results if result.state == "failed")),
     )
+
+
+def process_words(owner: str) -> str:
+    """A coordinator's owner text, `HOST:PID:…`, in words."""
+    host, _, rest = owner.partition(":")
+    return f"process {rest.partition(':')[0]} on {host}" if rest else "another coordinator"
+
+
+def _coordinator(database: Database, row: Study) -> str | None:
+    with database.read() as s:
+        free = {item.id for item in studies.runnable(s)}
+    return None if row.id in free else row.owner
 
 
 def _best(

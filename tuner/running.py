@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from db import schema
-from db.engine import Database, connect
+from db.engine import Database
 from tuner import submission
 from tuner.active_study import ActiveStudy
 from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
+from tuner.databases import open_database
 from tuner.definition import StudyDefinition
-from tuner.errors import StudyBusy
-from tuner.results import study_row
-from workers.contract import Launcher
+from tuner.errors import InvalidStudy, StudyBusy
+from tuner.results import process_words, study_row
+from workers.contract import CheckReport, Launcher, Training
 from workers.launchers import launcher as make_launcher
 
 WAIT_SECONDS = 0.5  # how long the loop waits for a worker's answer before it looks at the rows again
 OVER = ("finished", "stopped", "failed")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Watch = Callable[[ActiveStudy | None], None]
 
@@ -36,14 +37,6 @@ class Interrupted(KeyboardInterrupt):
         super().__init__("The run was interrupted; its running trials are queued again.")
 
 
-def open_database(settings: Settings) -> Database:
-    """The database of these settings, its schema made where there is none. Raises DatabaseError."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    database = connect(settings.database)
-    schema.prepare(database)
-    return database
-
-
 @contextmanager
 def open_launcher(settings: Settings, name: str, **options: Any) -> Iterator[Launcher]:
     """A launcher of the kind that the settings name; everything it started is gone afterwards."""
@@ -51,41 +44,57 @@ def open_launcher(settings: Settings, name: str, **options: Any) -> Iterator[Lau
         options = {"address": settings.ray_address, "workers": settings.workers, "job_name": name, **options}
     if settings.launcher == "processes":
         options = {"workers": settings.workers or os.cpu_count() or 1, **options}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     launcher = make_launcher(settings.launcher, **options)
+    _handle(handlers)  # Ray puts a handler of its own in their place
     try:
         yield launcher
     finally:
         launcher.close()
 
 
-def run(database: Database, definition: StudyDefinition, settings: Settings, watch: Watch = lambda study: None) -> None:
+def checked(launcher: Launcher, definition: StudyDefinition) -> submission.Check:
+    """The dry run of a study on this launcher; refuses one whose trials can never run there."""
+
+    def check(training: Training) -> CheckReport:
+        misfit = launcher.fits(definition.resources())
+        if misfit is not None:
+            raise InvalidStudy([misfit])
+        return launcher.check(training, definition.resources())
+
+    return check
+
+
+def run(definition: StudyDefinition, settings: Settings, watch: Watch = lambda _: None) -> None:
     """Submit a study where it does not exist yet, and run it to its end in this process.
 
     `watch` is called after every step with the study as the coordinator holds it, and once with None before.
+    A study that is refused leaves no row, no database and no folder.
 
     Raises:
         InvalidStudy, StudyExists: see `submission.submit`.
         StudyBusy: another coordinator is running the study.
         Interrupted: SIGINT or SIGTERM arrived; running it again resumes it.
     """
-    existing = submission.find(database, definition)
+    existing = submission.find(definition, settings)
     if existing is not None and existing.state in OVER:
         return
-    with open_launcher(settings, definition.name) as launcher, interruptible():
+    with interruptible():
         watch(None)
-        row, _ = submission.submit(database, definition, launcher.check, settings)
-        if row.state not in OVER:
-            _loop(Coordinator(database, launcher, settings, only=definition.name), database, definition.name, watch)
+        with open_launcher(settings, definition.name) as launcher:
+            row, _ = submission.submit(definition, checked(launcher, definition), settings)
+            if row.state not in OVER:
+                with open_database(settings) as database:
+                    coordinator = Coordinator(database, launcher, settings, only=definition.name)
+                    _loop(coordinator, database, definition.name, watch)
 
 
 def _loop(coordinator: Coordinator, database: Database, name: str, watch: Watch) -> None:
     try:
         busy = coordinator.step()
         if not coordinator.studies and study_row(database, name).state not in OVER:
-            raise StudyBusy(
-                f"Study {name!r} is being run by another coordinator ({study_row(database, name).owner}). "
-                f"Watch it: tuner study show {name}"
-            )
+            owner = study_row(database, name).owner or ""
+            raise StudyBusy(f"Study {name!r} is being run by {process_words(owner)}. Watch it: tuner study wait {name}")
         while coordinator.studies:
             watch(next(iter(coordinator.studies.values())))
             if not busy:
@@ -101,18 +110,20 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def end(number: int, frame: FrameType | None) -> None:
-        for other in numbers:
-            signal.signal(other, signal.SIG_DFL)
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        _handle(dict.fromkeys(SIGNALS, signal.SIG_DFL))
         raise Interrupted(128 + number)
 
-    for number in numbers:
-        signal.signal(number, end)
+    _handle(dict.fromkeys(SIGNALS, end))
     try:
         yield
     finally:
-        for number, handler in before.items():
+        _handle(before)
+
+
+def _handle(handlers: Mapping[signal.Signals, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():  # no other thread may
+        for number, handler in handlers.items():
             signal.signal(number, handler)

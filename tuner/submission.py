@@ -15,6 +15,7 @@ from db.errors import AlreadyExists
 from db.tables import Study
 from search_spaces import Space
 from tuner.configuration import Settings
+from tuner.databases import find_database, open_database
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyExists
 from tuner.failpoints import failpoint
@@ -23,37 +24,45 @@ from workers.contract import CheckReport, Training
 Check = Callable[[Training], CheckReport]
 
 
-def submit(database: Database, definition: StudyDefinition, check: Check, settings: Settings) -> tuple[Study, bool]:
-    """The study's row, and whether this call made it.
+def submit(definition: StudyDefinition, check: Check, settings: Settings) -> tuple[Study, bool]:
+    """The study's row, and whether this call made it. A refused study leaves no row, no database and no folder.
 
     Args:
-        database: where the study goes.
         definition: what the user described; its `space` may be None when it is read from build(hp).
         check: runs the dry run; called only for a study that does not exist yet.
-        settings: where artifacts go and where user code lies.
+        settings: where the study and its artifacts go, and where user code lies.
 
     Raises:
         StudyExists: another study has this name; the differences are named.
         InvalidStudy: the dry run found mistakes.
     """
-    existing = find(database, definition)
+    existing = find(definition, settings)
     if existing is not None:
         return existing, False
     report = check(definition.training(str(settings.artifacts), settings.import_paths))
     complete = _complete(definition, report)
-    try:
-        row = _insert(database, definition, complete, report)
-    except AlreadyExists:
-        existing = find(database, definition)
-        if existing is None:
-            raise
-        return existing, False
+    with open_database(settings) as database:
+        try:
+            row = _insert(database, definition, complete, report)
+        except AlreadyExists:  # another process was faster
+            existing = _find(database, definition)
+            if existing is None:
+                raise
+            return existing, False
     failpoint("study_committed")
     return row, True
 
 
-def find(database: Database, definition: StudyDefinition) -> Study | None:
+def find(definition: StudyDefinition, settings: Settings) -> Study | None:
     """The row of the study that `definition` describes; None where the name is free. Raises StudyExists."""
+    database = find_database(settings)
+    if database is None:
+        return None
+    with database:
+        return _find(database, definition)
+
+
+def _find(database: Database, definition: StudyDefinition) -> Study | None:
     with database.read() as s:
         row = studies.find(s, definition.name)
     if row is None or row.body_hash == definition.hash:

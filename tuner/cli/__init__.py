@@ -7,13 +7,14 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 it failed
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import Any
 
 import click
 
+from tuner.cli.groups import HELP, LazyGroup
+
 COMMANDS = {
-    "run": ("tuner.cli.studies", "run", "Run a study from a file to its end, or resume it."),
+    "run": ("tuner.cli.run", "run", "Run a study from a file to its end, or resume it."),
     "study": ("tuner.cli.studies", "study", "Submit, list, show, wait for and stop studies."),
     "trial": ("tuner.cli.trials", "trial", "List, show and explain trials."),
     "model": ("tuner.cli.models", "model", "Promote, list and roll back models."),
@@ -23,34 +24,39 @@ COMMANDS = {
     "completion": ("tuner.cli.service", "completion", "Print the completion script of a shell."),
 }
 
-
-class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is used, and lists it without importing."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
-            from tuner.names import near
-
-            raise click.UsageError(f"There is no command {args[0]!r}.{near(args[0], COMMANDS)} All of them: tuner --help", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+SYNONYMS = {
+    "submit": "study submit",
+    "list": "study list",
+    "show": "study show",
+    "wait": "study wait",
+    "stop": "study stop",
+    "explain": "trial explain",
+    "promote": "model promote",
+    "rollback": "model rollback",
+    "upgrade": "db upgrade",
+    "start": "run",
+    "resume": "run",
+}
+"""What a person may type first, and what it is here."""
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="ockham", message="Ockham %(version)s")
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from tuner.version import version
+
+        click.echo(f"Ockham {version()}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, places=COMMANDS, synonyms=SYNONYMS, context_settings=HELP)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def tuner() -> None:
     """Ockham tunes Keras models: depth, width, activation, optimizer, and above all how much regularization.
 
@@ -73,25 +79,31 @@ def call(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (KeyboardInterrupt, click.Abort) as interrupt:
-        return int(getattr(interrupt, "exit_code", 130))
+    except (KeyboardInterrupt, click.Abort):
+        return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone; Python would complain about it at exit
+        _forget_stdout()
         return 1
     except Exception as error:
         return _explain(error)
 
 
+def _forget_stdout() -> None:
+    """The reader has gone: Python would complain about it once more at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _explain(error: Exception) -> int:
     """Print a known error as its sentences and return its exit code; anything else is a bug and is raised."""
-    from db.errors import DatabaseError
+    from db.errors import DatabaseError, InvalidURL
     from search_spaces import InvalidSpace
     from tuner.errors import InvalidInput, TunerError
     from workers.contract import LauncherError
 
     if not isinstance(error, (TunerError, DatabaseError, InvalidSpace, LauncherError)):
         raise error
-    refused = isinstance(error, (InvalidInput, InvalidSpace))
     for line in str(error).splitlines():
         click.echo(line if line.startswith(" ") else f"tuner: {line}", err=True)
-    return 2 if refused else 1
+    return 2 if isinstance(error, (InvalidInput, InvalidSpace, InvalidURL)) else 1

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
+from tuner.cli.groups import Group
+from tuner.cli.opened import opened, opened_if_there
 from tuner.cli.output import emit_fields, emit_json, emit_table, output_option
 
 
-@click.group()
+@click.group(cls=Group)
 def model() -> None:
     """Promote, list and roll back models."""
 
@@ -23,13 +24,16 @@ def model() -> None:
 @click.option("--to", "directory", type=click.Path(path_type=Path), help="Folder of models; default: TUNER_MODELS.")
 @output_option
 def promote(study: str, trial: int | None, name: str | None, alias: str, directory: Path | None, output: str) -> None:
-    """Export the best trial of STUDY as a SavedModel, verify it, and publish it as the next version.
+    """Publish the best trial of STUDY as a SavedModel.
 
-    The last line is the path of the version's folder.
+    It is exported, verified in a process of its own, and becomes the next version of the model. The last line is
+    the path of the version's folder.
     """
     from tuner import promotion
+    from tuner.configuration import Settings
 
-    database, settings = _opened()
+    settings = Settings.load()
+    database = opened(settings)
     click.echo("Export, then verification in a process of its own ...", err=True)
     version = promotion.promote(database, settings, study, trial=trial, name=name, alias=alias, directory=directory)
     if output == "json":
@@ -52,10 +56,11 @@ def promote(study: str, trial: int | None, name: str | None, alias: str, directo
 @click.argument("name", required=False)
 @output_option
 def list_models(name: str | None, output: str) -> None:
-    """Every version of every model, or of the model NAME."""
+    """Every version of every model, or of NAME."""
     from tuner import registry
 
-    entries = registry.versions(_opened()[0], name)
+    database = opened_if_there() if name is None else opened()
+    entries = [] if database is None else registry.versions(database, name)
     if output == "json":
         emit_json(entries)
         return
@@ -71,13 +76,5 @@ def rollback(name: str, alias: str) -> None:
     """Point the alias back at the version it had before."""
     from tuner import registry
 
-    left, number = registry.rollback(_opened()[0], name, alias)
+    left, number = registry.rollback(opened(), name, alias)
     click.echo(f"{alias!r} of model {name!r} points at version {number} again (it was {left}).")
-
-
-def _opened() -> Any:
-    from tuner.configuration import Settings
-    from tuner.running import open_database
-
-    settings = Settings.load()
-    return open_database(settings), settings

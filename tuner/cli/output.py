@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -37,18 +38,34 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: 
     if not rows:
         click.echo(empty)
         return
+    numeric = [all(isinstance(row[index], (int, float, type(None))) for row in rows) for index in range(len(columns))]
+    cells = [[short(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_fitted(columns, cells, numeric)
+        return
+    # Nothing is cut or wrapped: the reader is a file or another program.
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in (columns, *cells):
+        aligned = [
+            f"{cell:>{width}}" if right else f"{cell:<{width}}"
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        click.echo("  ".join(aligned).rstrip())
+
+
+def _print_fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool]) -> None:
+    """A table as wide as the terminal; long texts go on in the next line of their column."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_escaped(short(cell)) for cell in row))
-    console = Console()
-    # Without a terminal nothing is cut or wrapped: the reader is a file or another program.
-    (console if console.is_terminal else Console(width=240)).print(table)
+    for column, right in zip(columns, numeric, strict=True):
+        # Numbers stay whole; texts give way.
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    for line in cells:
+        table.add_row(*map(escape, line))
+    Console(highlight=False).print(table)
 
 
 def emit_fields(fields: Mapping[str, object]) -> None:
@@ -64,7 +81,7 @@ def short(value: object) -> str:
     """A value as a person reads it: five significant digits, `name=value` pairs, seconds of a time."""
     if value is None:
         return ""
-    if isinstance(value, bool) or isinstance(value, int):
+    if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
         return f"{value:.5g}"
@@ -101,9 +118,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return value
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -7,12 +7,14 @@ import sys
 
 import click
 
+from tuner.cli.groups import Group
 from tuner.cli.output import emit_json, emit_table, output_option
+from tuner.cli.run import LAUNCHER
 
 
 @click.command()
-@click.option("--workers", type=click.IntRange(min=1), help="Most trials at once; default: what the machine has.")
-@click.option("--launcher", type=click.Choice(["ray", "processes", "inline"]), help="Where trials run; default: ray.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Most trials at once on this machine.")
+@LAUNCHER
 def serve(workers: int | None, launcher: str | None) -> None:
     """Run a coordinator for every study of the database, until SIGINT or SIGTERM.
 
@@ -28,30 +30,36 @@ def serve(workers: int | None, launcher: str | None) -> None:
     service.serve(settings)
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
     """Look after the database."""
 
 
 @db.command()
 def upgrade() -> None:
-    """Bring the database's schema to this version of Ockham. Studies and trials are kept."""
+    """Bring the schema to this version of Ockham.
+
+    Studies, trials and models are kept. A database without a schema gets one.
+    """
     from db import schema
     from db.engine import connect
     from tuner.configuration import Settings
+    from tuner.databases import make_folder
 
     settings = Settings.load()
-    if settings.database.startswith("sqlite:///"):
-        settings.home.mkdir(parents=True, exist_ok=True)
-    database = connect(settings.database)
-    schema.upgrade(database)
-    click.echo(f"The schema of {database.url} is at version {schema.version(database)}.")
+    make_folder(settings)
+    with connect(settings.database) as database:
+        schema.upgrade(database)
+        click.echo(f"The schema of {database.url} is at version {schema.version(database)}.")
 
 
 @click.command()
 @output_option
 def doctor(output: str) -> int:
-    """Check this machine and these settings: what works, what does not, and what to do. Exit code 1 if anything is wrong."""
+    """Check this machine and these settings.
+
+    Says what works, what does not, and what to do. Exit code 1 if anything is wrong.
+    """
     from tuner import diagnosis
     from tuner.configuration import Settings
 
@@ -66,7 +74,13 @@ def doctor(output: str) -> int:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of SHELL; for bash: eval "$(tuner completion bash)"."""
+    """Print the completion script of SHELL.
+
+    \b
+    bash:  eval "$(tuner completion bash)"      in ~/.bashrc
+    zsh:   eval "$(tuner completion zsh)"       in ~/.zshrc
+    fish:  tuner completion fish | source       in ~/.config/fish/config.fish
+    """
     from click.shell_completion import get_completion_class
 
     from tuner.cli import tuner as root

@@ -1,57 +1,25 @@
-"""`tuner run` and `tuner study …`."""
+"""`tuner study …`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tuner.cli.output import duration, emit_fields, emit_json, emit_table, output_option, short
+from tuner.cli.groups import Group
+from tuner.cli.opened import opened, opened_if_there
+from tuner.cli.output import emit_json, emit_table, output_option
+from tuner.cli.run import FILE, study_from_file
+from tuner.cli.summaries import one_line, show_summary
 
 if TYPE_CHECKING:
-    from tuner.api import Study
-    from tuner.promotion import PromotedVersion
     from tuner.results import StudySummary
 
-FILE = click.argument("file", type=click.Path(path_type=Path))
+NAME = click.argument("name")
 
 
-@click.command()
-@FILE
-@click.option("--promote", "model", metavar="NAME", help="Promote the best trial as the next version of this model.")
-@click.option("--workers", type=click.IntRange(min=1), help="Most trials at once on this machine.")
-@click.option("--launcher", type=click.Choice(["ray", "processes", "inline"]), help="Where trials run; default: ray.")
-@click.option("--progress/--no-progress", default=True, help="Show what is going on.")
-@output_option
-def run(file: Path, model: str | None, workers: int | None, launcher: str | None, progress: bool, output: str) -> None:
-    """Run the study in FILE to its end on this machine or the Ray cluster of TUNER_RAY_ADDRESS.
-
-    Run it again to resume where it was; a study that is finished shows its result.
-    """
-    from tuner.names import check_name
-    from tuner.running import OVER, Interrupted
-
-    if model is not None:
-        check_name("model", model)
-    study = _from_file(file, workers=workers, launcher=launcher)
-    over = study.state in OVER
-    try:
-        study.run(progress=progress)
-    except Interrupted:
-        _say_how_to_resume(study, file)
-        raise
-    if over:
-        click.echo(f"Study {study.name!r} is {study.state} already: nothing was run. This is its result.", err=True)
-    promoted = None
-    if model is not None:
-        click.echo("Promoting the best trial: export, then verification in a process of its own ...", err=True)
-        promoted = study.promote(model)
-    _show(study.summary(), output, promoted)
-
-
-@click.group()
+@click.group(cls=Group)
 def study() -> None:
     """Submit, list, show, wait for and stop studies."""
 
@@ -60,24 +28,37 @@ def study() -> None:
 @FILE
 @output_option
 def submit(file: Path, output: str) -> None:
-    """Check the study in FILE and store it for the coordinator that serves this database."""
-    study = _from_file(file)
+    """Check the study in FILE and store it.
+
+    A coordinator that serves this database (`tuner serve`) then runs it.
+    """
+    from tuner.running import OVER
+
+    study = study_from_file(file)
     click.echo("Checking the study: data, model, the corners of its space ...", err=True)
     study.submit()
+    now = study.summary()
     if output == "json":
-        emit_json(study.summary())
-    else:
-        click.echo(f"Study {study.name!r} is {study.state}. Watch it: tuner study wait {study.name}")
+        emit_json(now)
+        return
+    following = (
+        f"Its result: tuner study show {now.name}" if now.state in OVER else f"Watch it: tuner study wait {now.name}"
+    )
+    click.echo(f"Study {now.name!r} is {now.state}. {following}")
+    if _unserved(now):
+        click.echo(_NOBODY, err=True)
 
 
 @study.command("list")
 @output_option
 def list_studies(output: str) -> None:
-    """Every study of the database, the newest last."""
+    """Every study, the newest last."""
     from db import studies
 
-    with _database().read() as s:
-        rows = studies.listing(s)
+    database, rows = opened_if_there(), []
+    if database is not None:
+        with database.read() as s:
+            rows = studies.listing(s)
     if output == "json":
         emit_json(rows)
         return
@@ -88,114 +69,79 @@ def list_studies(output: str) -> None:
 
 
 @study.command()
-@click.argument("name")
+@NAME
 @output_option
 def show(name: str, output: str) -> None:
-    """One study at a glance: state, trials, best parameters, what was saved by stopping early."""
+    """One study: state, trials, best parameters."""
     from tuner import results
 
-    _show(results.summary(_database(), name), output, None)
+    show_summary(results.summary(opened(), name), output)
 
 
 @study.command()
-@click.argument("name")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Most seconds to wait; default: as long as it takes.")
+@NAME
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than this.")
 @output_option
 def wait(name: str, timeout: float | None, output: str) -> None:
-    """Wait until the study is over, then show it. Exit code 1 when it failed or the time is up."""
+    """Wait until the study is over, then show it.
+
+    Exit code 1 when it failed, or when the time is up.
+    """
     from tuner.api import load_study
     from tuner.errors import TunerError
 
+    opened()
     study = load_study(name)
     try:
-        study.wait(timeout, lambda now: click.echo(_one_line(now), err=True) if _changed(now) else None)
+        study.wait(timeout, _Watch())
     except TimeoutError as late:
-        raise TunerError(str(late)) from late
-    _show(study.summary(), output, None)
+        raise TunerError(f"{late} {_NOBODY if _unserved(study.summary()) else ''}".strip()) from late
+    show_summary(study.summary(), output)
 
 
 @study.command()
-@click.argument("name")
+@NAME
 def stop(name: str) -> None:
-    """Start no more trials of the study; those that run are finished, and everything found is kept."""
+    """Start no more trials of the study.
+
+    Those that run are finished, and everything found is kept.
+    """
     from tuner.api import load_study
+    from tuner.running import OVER
 
+    opened()
     study = load_study(name)
-    study.stop()
-    click.echo(f"Study {name!r} is {study.state}.")
-
-
-def _from_file(file: Path, **overrides: Any) -> Study:
-    from tuner.api import Study
-    from tuner.configuration import Settings
-    from tuner.study_file import read
-
-    definition, settings = read(file), Settings.load(**overrides)
-    # User code lies beside the file that names it, or where the command was typed.
-    paths = tuple(dict.fromkeys((str(file.absolute().parent), *settings.import_paths)))
-    return Study(definition, replace(settings, import_paths=paths))
-
-
-def _database() -> Any:
-    from tuner.configuration import Settings
-    from tuner.running import open_database
-
-    return open_database(Settings.load())
-
-
-def _say_how_to_resume(study: Study, file: Path) -> None:
-    counts = study.summary().counts if study.state != "new" else {}
-    over = sum(counts.get(state, 0) for state in ("complete", "pruned", "failed"))
-    kept = f"{over} finished trials are kept, {counts.get('queued', 0)} will go on from their last checkpoint. "
-    click.echo(f"\nInterrupted. {kept if counts else 'Nothing was stored yet. '}Resume with: tuner run {file}", err=True)
-
-
-_last_line = ""
-
-
-def _changed(now: StudySummary) -> bool:
-    global _last_line
-    before, _last_line = _last_line, _one_line(now)
-    return before != _last_line
-
-
-def _one_line(now: StudySummary) -> str:
-    trials = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "no trial yet"
-    best = f"; best {now.objective} {short(now.best.value)} (trial {now.best.number})" if now.best else ""
-    return f"{now.name}: {now.state}, {trials}{best}"
-
-
-def _show(now: StudySummary, output: str, promoted: PromotedVersion | None) -> None:
-    if output == "json":
-        emit_json({**asdict(now), "promoted": asdict(promoted) if promoted else None})
+    if study.state in OVER:
+        click.echo(f"Study {name!r} is {study.state} already; nothing was changed.")
         return
-    saved = now.epochs_without_stopping - now.epochs
-    share = saved / now.epochs_without_stopping if now.epochs_without_stopping else 0.0
-    best = now.best
-    emit_fields(
-        {
-            "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
-            "trials": ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "none yet",
-            "failures": now.failures,
-            "time": duration(now.seconds),
-            "stopping": f"saved {saved} of {now.epochs_without_stopping} epochs ({share:.0%})" if saved > 0 else None,
-            f"best {now.objective}": f"{short(best.value)} (trial {best.number}, epoch {best.best_epoch})" if best else None,
-            "best parameters": best.params if best else None,
-            "validation": now.best_metrics,
-        }
-    )
-    if promoted is not None:
-        _show_promoted(promoted)
+    study.stop()
+    ends = "when its coordinator looks again" if _unserved(study.summary()) else "when its running trials are finished"
+    click.echo(f"Study {name!r} is {study.state}: no more trials start, and it ends {ends}.")
+    if _unserved(study.summary()):
+        click.echo(_NOBODY, err=True)
 
 
-def _show_promoted(promoted: PromotedVersion) -> None:
-    """The version's fields; the last line is the path of its folder."""
-    reads = promoted.scores.get("test_reads", 0)
-    emit_fields(
-        {
-            "test": promoted.scores.get("test"),
-            "test part": f"read {reads} time{'s' if reads != 1 else ''} for this study" if reads else None,
-            "promoted": f"{promoted.name} version {promoted.number}, alias {promoted.alias}",
-        }
-    )
-    click.echo(promoted.path)
+_NOBODY = "No coordinator runs it now: start one with `tuner serve`, or run the study's file with `tuner run`."
+
+
+class _Watch:
+    """Prints the study on stderr where it changed, and once when nobody runs it."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._told = False
+
+    def __call__(self, now: StudySummary) -> None:
+        line, last = one_line(now), self._last
+        if line != last:
+            self._last = line
+            click.echo(line, err=True)
+        if _unserved(now) and not self._told:
+            self._told = True
+            click.echo(_NOBODY, err=True)
+
+
+def _unserved(now: StudySummary) -> bool:
+    from tuner.running import OVER
+
+    return now.state not in OVER and now.coordinator is None

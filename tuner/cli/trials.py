@@ -6,13 +6,15 @@ from typing import Any
 
 import click
 
+from tuner.cli.groups import Group
+from tuner.cli.opened import opened
 from tuner.cli.output import duration, emit_fields, emit_json, emit_table, output_option
 
 STUDY = click.argument("study")
 NUMBER = click.argument("number", type=click.IntRange(min=0))
 
 
-@click.group()
+@click.group(cls=Group)
 def trial() -> None:
     """List, show and explain trials."""
 
@@ -22,14 +24,17 @@ def trial() -> None:
 @click.option("--state", type=click.Choice(["queued", "running", "complete", "pruned", "failed", "cancelled"]))
 @output_option
 def list_trials(study: str, state: str | None, output: str) -> None:
-    """Every trial of STUDY with its parameters, value and what became of it."""
+    """Every trial of STUDY, with parameters and value."""
     from tuner import results
 
-    found = [item for item in results.trial_results(_database(), study) if state in (None, item.state)]
+    found = [item for item in results.trial_results(opened(), study) if state in (None, item.state)]
     if output == "json":
         emit_json(found)
         return
-    rows = [(item.number, item.state, item.value, item.epochs, duration(item.seconds), item.cause, item.params) for item in found]
+    rows = [
+        (item.number, item.state, item.value, item.epochs, duration(item.seconds), item.cause, item.params)
+        for item in found
+    ]
     columns = ("trial", "state", "value", "epochs", "time", "cause", "parameters")
     emit_table(columns, rows, f"Study {study!r} has no trial{f' that is {state}' if state else ''} yet.")
 
@@ -39,10 +44,10 @@ def list_trials(study: str, state: str | None, output: str) -> None:
 @NUMBER
 @output_option
 def show(study: str, number: int, output: str) -> None:
-    """One trial: parameters, attempts, and its metrics epoch by epoch."""
+    """One trial: parameters, attempts, metrics by epoch."""
     from tuner import explanations
 
-    story = explanations.trial_story(_database(), study, number)
+    story = explanations.trial_story(opened(), study, number)
     if output == "json":
         emit_json(story)
         return
@@ -62,10 +67,13 @@ def show(study: str, number: int, output: str) -> None:
 @NUMBER
 @output_option
 def explain(study: str, number: int, output: str) -> None:
-    """Why the trial was stopped, went on or failed: every decision with its threshold and rivals."""
+    """Why a trial was stopped, went on or failed.
+
+    Shows every decision with its threshold and rivals, and the cause where the trial failed.
+    """
     from tuner import explanations
 
-    story = explanations.trial_story(_database(), study, number)
+    story = explanations.trial_story(opened(), study, number)
     if output == "json":
         emit_json({"trial": story.result, "decisions": story.decisions, "attempts": story.attempts})
         return
@@ -93,10 +101,3 @@ def _show_result(result: Any) -> None:
             "message": result.message,
         }
     )
-
-
-def _database() -> Any:
-    from tuner.configuration import Settings
-    from tuner.running import open_database
-
-    return open_database(Settings.load())

@@ -1,0 +1,65 @@
+"""Groups of commands that answer a mistyped one with the closest, at every level, and list their commands in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class Group(click.Group):
+    """A group whose commands are listed as they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from tuner.names import brief, near
+
+            hint = near(args[0], known, self.elsewhere())
+            raise click.UsageError(f"There is no command {brief(args[0])}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def elsewhere(self) -> dict[str, str]:
+        """Words that are no command of this group, and what to type instead."""
+        return {}
+
+
+class LazyGroup(Group):
+    """A group that imports a command's module when the command is used, and lists it without importing.
+
+    Args:
+        places: command -> module, attribute in it, one line of help.
+        synonyms: words that a person may try, and what to type instead.
+    """
+
+    def __init__(
+        self, *args: Any, places: Mapping[str, tuple[str, str, str]], synonyms: dict[str, str], **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self._places, self._synonyms = places, synonyms
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in self._places:
+            return None
+        module, attribute, _ = self._places[cmd_name]
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def elsewhere(self) -> dict[str, str]:
+        return self._synonyms
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in self._places.items()])

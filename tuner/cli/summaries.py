@@ -1,0 +1,90 @@
+"""How a study is shown: as a page of fields, as one line, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from tuner.cli.output import duration, emit_fields, emit_json, short
+
+if TYPE_CHECKING:
+    from tuner.promotion import PromotedVersion
+    from tuner.results import StudySummary
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def one_line(now: StudySummary) -> str:
+    """State, trials and best so far."""
+    trials = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "no trial yet"
+    best = f"; best {now.objective} {short(now.best.value)} (trial {now.best.number})" if now.best else ""
+    return f"{now.name}: {now.state}, {trials}{best}"
+
+
+def show_summary(now: StudySummary, output: str, promoted: PromotedVersion | None = None) -> None:
+    """Print a study on stdout, and the version that was promoted from it, whose folder is the last line."""
+    if output == "json":
+        emit_json({**asdict(now), "promoted": asdict(promoted) if promoted else None})
+        return
+    best = now.best
+    emit_fields(
+        {
+            "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
+            "coordinator": _coordinator(now),
+            "trials": _trials(now),
+            "failures": ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items())),
+            "time": duration(now.seconds),
+            "stopping": _saved(now),
+            f"best {now.objective}": f"{short(best.value)} (trial {best.number}, epoch {best.best_epoch})"
+            if best
+            else None,
+            "best parameters": best.params if best else None,
+            "validation": now.best_metrics,
+        }
+    )
+    if promoted is not None:
+        _show_promoted(promoted)
+
+
+def _coordinator(now: StudySummary) -> str | None:
+    from tuner.results import process_words
+    from tuner.running import OVER
+
+    if now.state in OVER:
+        return None
+    return (
+        process_words(now.coordinator)
+        if now.coordinator
+        else "none; `tuner serve`, or `tuner run` of its file, goes on"
+    )
+
+
+def _trials(now: StudySummary) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "none yet"
+    return states if sum(now.counts.values()) >= now.planned else f"{states}; {now.planned} planned"
+
+
+def _saved(now: StudySummary) -> str | None:
+    saved = now.epochs_without_stopping - now.epochs
+    return (
+        f"saved {saved} of {now.epochs_without_stopping} epochs ({saved / now.epochs_without_stopping:.0%})"
+        if saved > 0
+        else None
+    )
+
+
+def _show_promoted(promoted: PromotedVersion) -> None:
+    reads = promoted.scores.get("test_reads", 0)
+    emit_fields(
+        {
+            "test": promoted.scores.get("test"),
+            "test part": f"read {counted(reads, 'time')} for this study" if reads else None,
+            "promoted": f"{promoted.name} version {promoted.number}, alias {promoted.alias}",
+        }
+    )
+    click.echo(promoted.path)
