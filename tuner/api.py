@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
 from tuner.results import StudySummary, TrialResult
+from workers.contract import Launcher
 
 if TYPE_CHECKING:
     import pandas
@@ -32,6 +34,7 @@ class Study:
 
     def __init__(self, definition: StudyDefinition, settings: Settings) -> None:
         self.definition, self.settings = definition, settings
+        self.dashboard_url: str | None = None  # of the Ray that the last `run` used
         self._database: Database | None = None
 
     def __repr__(self) -> str:
@@ -92,8 +95,14 @@ class Study:
         """
         from tuner.progress import live
 
+        def opened(launcher: Launcher) -> None:
+            self.dashboard_url = getattr(launcher, "dashboard_url", None)
+            if progress and self.dashboard_url:
+                hint = getattr(launcher, "dashboard_hint", "")
+                sys.stderr.write(f"Ray dashboard: {self.dashboard_url} {hint}".rstrip() + "\n")
+
         with live(self.definition, enabled=progress) as watch:
-            running.run(self.definition, self.settings, watch)
+            running.run(self.definition, self.settings, watch, opened)
         self._raise_if_failed()
         return self
 

@@ -65,10 +65,16 @@ def checked(launcher: Launcher, definition: StudyDefinition) -> submission.Check
     return check
 
 
-def run(definition: StudyDefinition, settings: Settings, watch: Watch = lambda _: None) -> None:
+def run(
+    definition: StudyDefinition,
+    settings: Settings,
+    watch: Watch = lambda _: None,
+    opened: Callable[[Launcher], None] = lambda _: None,
+) -> None:
     """Submit a study where it does not exist yet, and run it to its end in this process.
 
-    `watch` is called after every step with the study as the coordinator holds it, and once with None before.
+    `watch` is called after every step with the study as the coordinator holds it, and once with None before;
+    `opened` once with the launcher, when its workers can be had.
     A study that is refused leaves no row, no database and no folder.
 
     Raises:
@@ -82,6 +88,7 @@ def run(definition: StudyDefinition, settings: Settings, watch: Watch = lambda _
     with interruptible():
         watch(None)
         with open_launcher(settings, definition.name) as launcher:
+            opened(launcher)
             row, _ = submission.submit(definition, checked(launcher, definition), settings)
             if row.state not in OVER:
                 with open_database(settings) as database:

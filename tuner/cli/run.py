@@ -53,7 +53,7 @@ def run(file: Path, model: str | None, workers: int | None, launcher: str | None
     if over:
         click.echo(f"Study {study.name!r} is {study.state} already: nothing was run. This is its result.", err=True)
     promoted = None if model is None else _promote(study, model)
-    show_summary(study.summary(), output, promoted)
+    show_summary(study.summary(), output, promoted, study.dashboard_url)
 
 
 def study_from_file(file: Path, **overrides: Any) -> Study:

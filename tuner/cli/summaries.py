@@ -26,7 +26,9 @@ def one_line(now: StudySummary) -> str:
     return f"{now.name}: {now.state}, {trials}{best}"
 
 
-def show_summary(now: StudySummary, output: str, promoted: PromotedVersion | None = None) -> None:
+def show_summary(
+    now: StudySummary, output: str, promoted: PromotedVersion | None = None, dashboard: str | None = None
+) -> None:
     """Print a study on stdout, and the version that was promoted from it, whose folder is the last line."""
     if output == "json":
         emit_json({**asdict(now), "promoted": asdict(promoted) if promoted else None})
@@ -45,6 +47,7 @@ def show_summary(now: StudySummary, output: str, promoted: PromotedVersion | Non
             else None,
             "best parameters": best.params if best else None,
             "validation": now.best_metrics,
+            "dashboard": f"{dashboard} while a study runs" if dashboard else None,
         }
     )
     if promoted is not None:

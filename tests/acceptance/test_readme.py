@@ -1,0 +1,47 @@
+"""The README's first study, executed as it stands: a local Ray, SQLite, and a promoted model that TensorFlow serves."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+SERVE = """
+import sys, tensorflow as tf
+from examples.digits import load
+_, _, (x, y) = load()
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+(name,) = serve.structured_input_signature[1]
+(answer,) = serve(**{name: tf.constant(x)}).values()
+print((answer.numpy().argmax(axis=1) == y).mean())
+"""
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.ray
+@pytest.mark.tensorflow
+def test_the_first_study_of_the_readme_ends_in_a_model_that_serves(tmp_path: Path) -> None:
+    [block] = python_blocks((ROOT / "README.md").read_text())
+    environment = {**os.environ, "TUNER_HOME": str(tmp_path / "home"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", block]
+    before = {process.pid for process in psutil.process_iter()}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    params, path = done.stdout.strip().splitlines()
+    assert "'depth'" in params
+    assert path == str(tmp_path / "home/models/digits/1")
+    served = [sys.executable, "-c", SERVE, path]
+    accuracy = float(subprocess.run(served, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert accuracy > 0.9, "the served model does not know the digits"
+    left = [process for process in psutil.process_iter(["cmdline"]) if process.pid not in before]
+    assert not [process for process in left if "ray" in " ".join(process.info["cmdline"] or [])], "Ray was left behind"
