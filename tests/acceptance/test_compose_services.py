@@ -46,6 +46,7 @@ loop: climb:train
 space: {x: {type: float, low: 0.0, high: 1.0}}
 objective: loss
 trials: 6
+pruner: none
 epochs: 3
 """
 CLIMB = """
