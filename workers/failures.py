@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -62,9 +63,9 @@ def _text(error: BaseException) -> str:
 
 def _place(error: BaseException) -> str:
     """` (file.py, line 12)` of the innermost frame that is neither a library's nor ours."""
-    here = str(Path(__file__).parent)
+    foreign = (str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<")
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames):
-        if not frame.filename.startswith((here, "<")) and "site-packages" not in frame.filename:
+        if not frame.filename.startswith(foreign) and "__autograph_generated" not in frame.filename:
             return f" ({Path(frame.filename).name}, line {frame.lineno})"
     return ""

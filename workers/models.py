@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import keras_tuner
 import numpy as np
 
 from workers.contract import Training
 from workers.data import Parts
 from workers.entry_points import resolve
-from workers.hyperparameters import filled
+from workers.hyperparameters import HyperParameters, filled, own_fit
 
 DEFAULTS: dict[str, Any] = {
     "depth": 2,
@@ -56,15 +55,8 @@ class Built:
     """A compiled model and what it was built with."""
 
     model: keras.Model
-    hp: keras_tuner.HyperParameters
-    hypermodel: Any  # the object with `build`, or None for the mlp family and plain build(hp) functions
-
-    @property
-    def fit(self) -> Callable[..., Any] | None:
-        """The HyperModel's own `fit(hp, model, ...)`, or None where it has none."""
-        own = getattr(type(self.hypermodel), "fit", None)
-        inherited = own is None or own is keras_tuner.HyperModel.fit
-        return None if inherited else self.hypermodel.fit
+    hp: HyperParameters
+    fit: Callable[..., Any] | None = None  # the HyperModel's own `fit(hp, model, ...)`, where it has one
 
 
 def build(training: Training, params: Mapping[str, Any], parts: Parts) -> Built:
@@ -78,12 +70,16 @@ def build(training: Training, params: Mapping[str, Any], parts: Parts) -> Built:
     """
     hp = filled(params)
     if training.model == "mlp":
-        return Built(mlp(params, parts), hp, None)
+        return Built(mlp(params, parts), hp)
+    return build_with(training, hp)
+
+
+def build_with(training: Training, hp: HyperParameters) -> Built:
+    """Call the user's builder with `hp`; otherwise like `build`."""
     builder = load_builder(training)
-    hypermodel = builder if hasattr(builder, "build") else None
-    model = hypermodel.build(hp) if hypermodel else builder(hp)
+    model = builder.build(hp) if hasattr(builder, "build") else builder(hp)
     _require_compiled(model, training.model)
-    return Built(model, hp, hypermodel)
+    return Built(model, hp, own_fit(builder))
 
 
 def load_builder(training: Training) -> Any:

@@ -7,7 +7,6 @@ feeds itself: it gets arrays, as from KerasTuner.
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 import keras
@@ -18,8 +17,9 @@ from workers.checkpoints import Checkpoints
 from workers.contract import Training
 from workers.data import Part, Parts, load
 from workers.feeding import Feed
-from workers.graphs import dismantle
 from workers.gate import Lane, TrialFinished
+from workers.graphs import dismantle
+from workers.passage import Passage, numbers_of
 from workers.penalty import PenaltySplit
 from workers.progress import Progress, require_finite
 from workers.seeds import set_seeds
@@ -68,6 +68,8 @@ class Trial:
 
     def finish_epoch(self, metrics: dict[str, float], seconds: float) -> None:
         """Take in one epoch: report it, remember the best weights, save, and wait at the gate."""
+        if self._progress.over(self._training):
+            raise TrialFinished  # a fit that goes on past its end
         epoch = self._progress.epoch + 1
         self._lane.report(epoch, metrics, seconds)
         require_finite(self._training, epoch, metrics)
@@ -86,8 +88,9 @@ class Trial:
         dismantle(self._model)
 
     @property
-    def over(self) -> bool:
-        return self._progress.over(self._training)
+    def model(self) -> keras.Model:
+        """The model as it is now; it is built again where a checkpoint turns out to be another model's."""
+        return self._model
 
     def _fit(self) -> None:
         if self._built.fit is not None:
@@ -104,7 +107,7 @@ class Trial:
             validation_data=feed.validation,
             initial_epoch=self._progress.epoch,
             epochs=self._training.epochs,
-            callbacks=[Passage(self, self._lane, self._split, feed)],
+            callbacks=[Passage(self._lane, self._split, feed.begin, self.finish_epoch)],
             verbose=0,
         )
 
@@ -114,7 +117,7 @@ class Trial:
         given: dict[str, Any] = {
             "validation_data": validation if len(validation) > 1 else validation[0],
             "epochs": self._training.epochs,
-            "callbacks": [Passage(self, self._lane, self._split, None)],
+            "callbacks": [Passage(self._lane, self._split, None, self.finish_epoch)],
             "verbose": 0,
         }
         if len(x) == 3:
@@ -167,47 +170,6 @@ class Trial:
         return self._progress.best_epoch
 
 
-class Passage(keras.callbacks.Callback):
-    """Keras' side of the gate: stops within a batch, reports at the end of an epoch, waits there."""
-
-    def __init__(self, trial: Trial, lane: Lane, split: PenaltySplit, feed: Feed | None) -> None:
-        super().__init__()
-        self._trial, self._lane, self._split, self._feed = trial, lane, split, feed
-        self._began = time.monotonic()
-        self._seen = -1
-        self._train: dict[str, float] | None = None
-        self._validation: dict[str, float] = {}
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if self._feed is not None:
-            self._feed.begin(epoch)
-        self._began, self._seen = time.monotonic(), -1
-        self._train, self._validation = None, {}
-        self._split.reset()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._lane.batch(max(1, batch - self._seen))
-        self._seen = batch
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        if self._train is None:
-            self._train = self._split.take()
-        self._split.reset()
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._lane.batch()
-
-    def on_test_end(self, logs: Any = None) -> None:
-        self._validation = {f"val_{name}": value for name, value in self._split.take().items()}
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self._trial.over:  # a fit that goes on past its budget
-            raise TrialFinished
-        train = self._split.take() if self._train is None else self._train
-        metrics = {**_numbers(logs or {}), **train, **self._validation}
-        self._trial.finish_epoch(metrics, time.monotonic() - self._began)
-
-
 def steps_per_execution(model: keras.Model, batch_size: int) -> int:
     """How many batches one call of the compiled function trains: many for small models, 1 for large ones.
 
@@ -241,21 +203,12 @@ def _arrays(part: Part) -> tuple[Any, ...]:
     return (part.x, part.y) if part.weight is None else (part.x, part.y, part.weight)
 
 
-def _numbers(logs: Any) -> dict[str, float]:
-    """Keras' logs as plain numbers; a metric that is not a scalar is left out."""
-    numbers = {}
-    for name, value in logs.items():
-        if getattr(value, "size", 1) == 1:
-            numbers[str(name)] = float(value)
-    return numbers
-
-
 def _metrics_of(result: Any, objective: str) -> dict[str, float]:
     """What a `fit` returned, as KerasTuner reads it: a History, a dictionary of metrics or the objective itself."""
     if isinstance(result, keras.callbacks.History):
         return {name: float(values[-1]) for name, values in result.history.items()}
     if isinstance(result, dict):
-        return _numbers(result)
+        return numbers_of(result)
     if isinstance(result, int | float):
         return {objective: float(result)}
     raise ValueError(

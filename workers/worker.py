@@ -89,7 +89,7 @@ class Turns:
             lane.end(best_epoch=self._train(lane))
         except TrialStopped:
             pass
-        except BaseException as error:  # noqa: BLE001 - user code may raise anything, and the worker lives on
+        except BaseException as error:  # user code may raise anything, and the worker lives on
             lane.end(cause_of(error), sentence_of(error), log_of(error))
         finally:
             if not self._gate.busy:
@@ -158,14 +158,14 @@ class Worker:
             )
         self._trainer = self.assignment = None
 
-    def check(self, training: Training, resources: Resources = Resources()) -> CheckReport:
+    def check(self, training: Training, resources: Resources | None = None) -> CheckReport:
         """Dry-run a study here; see workers/dry_run.py. Mistakes of the user come back as problems.
 
         `resources` is what a trial will have: TensorFlow's limits are set once per process.
         """
         from workers.dry_run import check
 
-        return check(training, resources)
+        return check(training, resources or Resources())
 
 
 def rss_bytes() -> int:

@@ -1,0 +1,230 @@
+"""What a dry run does with Keras: build, train two batches, save, export, at corners of the space."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from search_spaces import InvalidSpace, Space, from_keras_tuner
+from workers import models
+from workers.contract import CheckReport, Member, Training
+from workers.data import DataError, Part, Parts, load
+from workers.entry_points import EntryPointError
+from workers.export import probe
+from workers.failures import NonFinite, sentence_of
+from workers.gate import Gate
+from workers.graphs import dismantle
+from workers.hyperparameters import asked, explore
+from workers.preprocessing import servable
+from workers.progress import ObjectiveMissing
+from workers.saved_model import ExportRefused, write_saved_model
+from workers.seeds import set_seeds
+from workers.training import BATCH_SIZE, Trial
+
+FITS = 3  # corners that train; the others are only built
+SENTENCE_CHARACTERS = 700
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+OURS = {"batch_size"}  # parameters that training looks at, whether or not the model does
+
+
+class Refused(Exception):
+    """The rehearsal cannot go on. One sentence."""
+
+
+class Rehearsal:
+    """One dry run of one study."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = replace(training, epochs=1, patience=None, checkpoint_seconds=math.inf)
+        self._space: Space | None = None
+        self._parts: Parts | None = None
+        self._metrics: dict[str, float] = {}
+        self._weights: list[int] = []
+        self._asked: set[str] = set()
+        self._diverged = 0
+
+    def report(self) -> CheckReport:
+        """What is wrong, and what was learned on the way."""
+        problems: tuple[str, ...] = ()
+        try:
+            self._run()
+        except Refused as error:
+            problems = (str(error),)
+        weights = self._weights or [0]
+        return CheckReport(
+            problems=problems,
+            metrics=tuple(sorted(self._metrics)),
+            space=self._space.to_json() if self._space is not None else self._training.space,
+            data=self._parts.describe() if self._parts is not None else {},
+            parameters=(min(weights), max(weights)),
+        )
+
+    def _run(self) -> None:
+        parts = self._parts = self._load()
+        space = self._space = self._read_space(parts)
+        corners = space.corners()
+        for number, corner in enumerate(corners):
+            if number < FITS:
+                self._train_at(corner, parts, exports=number == 0)
+            else:
+                with _mistakes("The model cannot be built", corner):
+                    built = models.build(self._training, corner, parts)
+                self._look_at(built)
+            keras.backend.clear_session()
+        self._require_asked(space)
+        if self._diverged == min(FITS, len(corners)):
+            raise Refused(
+                "The loss or the objective was NaN or infinite after two batches at every corner of the space. Look "
+                "for NaN in the data, for labels outside the model's classes, and for too large a learning rate."
+            )
+
+    def _load(self) -> Parts:
+        if self._training.model != "mlp":
+            with _mistakes("The model cannot be loaded"):
+                models.load_builder(self._training)
+        if self._training.data is None:
+            raise Refused("The study names no data: add `data`, a file and its target or a 'module:function'.")
+        with _mistakes("The data cannot be loaded"):
+            parts = load(self._training.data, self._training.import_paths)
+        if 0 in (parts.train.rows, parts.validation.rows):
+            raise Refused(f"The data has {parts.rows} rows; training and validation need at least one each.")
+        return parts
+
+    def _read_space(self, parts: Parts) -> Space:
+        if self._training.space is not None:
+            return Space.from_json(self._training.space)
+        if self._training.model == "mlp":
+            raise Refused("The mlp family needs a space, such as `space: {family: mlp}`.")
+        with _mistakes("The search space cannot be read from the model"):
+            hp = explore(lambda hp: models.build_with(self._training, hp))
+            built, _ = self._train({}, parts)
+            hp.merge(built.hp, overwrite=False)  # what a HyperModel's own fit asks for
+            return from_keras_tuner(hp)
+
+    def _train_at(self, corner: Mapping[str, Any], parts: Parts, *, exports: bool) -> None:
+        with _mistakes("The model cannot be trained on this data", corner, f" The data has {_shapes(parts)}."):
+            built, metrics = self._train(corner, parts)
+        self._look_at(built)
+        self._metrics.update(metrics)
+        self._require_objective(metrics)
+        if exports:
+            with _mistakes("The trained model cannot be exported as a SavedModel", corner):
+                _export(built.model, parts)
+
+    def _train(self, params: Mapping[str, Any], parts: Parts) -> tuple[models.Built, dict[str, float]]:
+        """Two batches of training, evaluation and saving, by the code that trains a trial; the epoch's metrics."""
+        gate = Gate([Member(0, 0, dict(params), 0)])
+        gate.open(1)
+        lane = gate.lanes[0]
+        lane.begin()
+        set_seeds(0, keras=True)
+        small = _few_rows(parts, 2 * int(params.get("batch_size", BATCH_SIZE)))
+        with tempfile.TemporaryDirectory(prefix="ockham-check-") as folder:
+            training = replace(self._training, artifacts=folder)
+            with _mistakes("The model cannot be built", params):
+                built = models.build(training, params, parts)
+            trial = Trial(lane, training, built, small)
+            try:
+                trial.run()
+            except NonFinite:
+                self._diverged += 1  # one corner may: such trials fail, and the study goes on
+            except ObjectiveMissing:
+                pass  # `_require_objective` says it with what is logged
+            finally:
+                trial.close()
+        reports = gate.take().reports
+        return built, reports[0].metrics if reports else {}
+
+    def _look_at(self, built: models.Built) -> None:
+        self._asked |= asked(built.hp)
+        if built.model.built:
+            self._weights.append(built.model.count_params())
+        for layer in built.model._flatten_layers():
+            if isinstance(layer, keras.layers.Lambda):
+                raise Refused(
+                    f"The model has a Lambda layer, {layer.name!r}: code that a saved model cannot hold safely. Write "
+                    "it as a class derived from keras.layers.Layer, or with keras.ops."
+                )
+
+    def _require_objective(self, metrics: Mapping[str, float]) -> None:
+        objective = self._training.objective
+        if objective in metrics:
+            return
+        near = get_close_matches(objective, metrics, n=2, cutoff=0.6)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        if objective.endswith("data_loss"):
+            hint = " It exists where train_step and test_step call self.compute_loss(...)."
+        raise Refused(
+            f"The model does not log the objective {objective!r}; it logs {', '.join(sorted(metrics))}.{hint}"
+        )
+
+    def _require_asked(self, space: Space) -> None:
+        """Every parameter must be one that the model asks for at some corner. The mlp has refused others itself."""
+        unknown = sorted(set(space.parameters) - self._asked - OURS)
+        if unknown and self._training.model != "mlp":
+            known = ", ".join(sorted(self._asked)) or "nothing"
+            raise Refused(
+                f"The space has {', '.join(unknown)}, which {self._training.model!r} never asks for; it asks for "
+                f"{known}. Remove what is not asked for, or correct its name."
+            )
+
+
+@contextmanager
+def _mistakes(what: str, params: Mapping[str, Any] | None = None, more: str = "") -> Iterator[None]:
+    """Turn whatever user code raises into `Refused`, in front of it `what` failed and with which parameters."""
+    try:
+        yield
+    except Refused:
+        raise
+    except (EntryPointError, DataError, models.ModelError, InvalidSpace) as error:
+        raise Refused(str(error)) from error  # sentences already
+    except (Exception, SystemExit) as error:
+        reason = " ".join(_COLOURS.sub("", sentence_of(error)).split())[:SENTENCE_CHARACTERS].rstrip(".")
+        place = f" with {_told(params)}" if params else ""
+        raise Refused(f"{what}{place}: {reason}.{more}") from error
+
+
+def _export(model: keras.Model, parts: Parts) -> None:
+    state = parts.preprocessing
+    served = model if state is None else servable(model, state)
+    sources = None if state is None else {entry["input"]: entry["name"] for entry in state["columns"]}
+    with tempfile.TemporaryDirectory(prefix="ockham-check-") as folder:
+        sample = probe(parts.validation, state, 2)
+        try:
+            write_saved_model(served, sample, Path(folder) / "model", about={}, labels=parts.labels, sources=sources)
+        except ExportRefused as error:
+            raise Refused(str(error)) from error
+        finally:
+            dismantle(model)
+
+
+def _few_rows(parts: Parts, rows: int) -> Parts:
+    return replace(parts, train=_head(parts.train, rows), validation=_head(parts.validation, rows), test=None)
+
+
+def _head(part: Part, rows: int) -> Part:
+    if part.dataset is not None:
+        return Part(dataset=part.dataset.take(2))
+    x, y = (tf.nest.map_structure(lambda array: array[:rows], arrays) for arrays in (part.x, part.y))
+    return Part(x, y, None if part.weight is None else part.weight[:rows], rows=min(rows, part.rows or rows))
+
+
+def _shapes(parts: Parts) -> str:
+    if parts.train.dataset is not None:
+        return f"elements {parts.train.dataset.element_spec}"
+    targets = tf.nest.map_structure(lambda array: f"{tuple(array.shape[1:])} {array.dtype}", parts.train.y)
+    return f"inputs of shape {parts.input_shape} and targets of shape {targets} per row"
+
+
+def _told(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in params.items()) or "no parameters"
