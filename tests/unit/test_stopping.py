@@ -97,7 +97,7 @@ def test_hyperband_equals_optunas_with_the_same_brackets(direction: Direction, e
     import optuna
 
     class SameBrackets(optuna.pruners.HyperbandPruner):
-        def _get_bracket_id(self, study: Any, trial: Any) -> int:  # noqa: ARG002
+        def _get_bracket_id(self, study: Any, trial: Any) -> int:
             return judge.bracket(trial.number)
 
     for seed in range(10):
