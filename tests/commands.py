@@ -1,0 +1,69 @@
+"""Running the command line in a test: in this process, where it costs nothing, or as the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tuner.cli import call
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Tuner = Callable[..., Outcome]
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """This process's environment, with Ockham's own variables set for `home` alone."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TUNER_")}
+    ours = {"TUNER_HOME": str(home), "TUNER_LAUNCHER": "processes", "TUNER_WORKERS": "2"}
+    return inherited | ours | {"PYTHONPATH": str(ROOT)} | variables
+
+
+def started(home: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """`tuner ARGUMENTS` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tuner", *arguments],
+        cwd=ROOT,
+        env=environment(home, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 60) -> Outcome:
+    """Wait for a started command."""
+    with process:
+        out, err = process.communicate(timeout=seconds)
+    return Outcome(process.returncode, out, err)
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], home: Path) -> Tuner:
+    """A function that runs `tuner ARGUMENTS` in this process, with `home` as TUNER_HOME and the launcher `inline`."""
+    for name in [name for name in os.environ if name.startswith("TUNER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TUNER_HOME", str(home))
+    monkeypatch.setenv("TUNER_LAUNCHER", "inline")
+
+    def tuner(*arguments: str) -> Outcome:
+        capfd.readouterr()
+        code = call(list(arguments))
+        return Outcome(code, *capfd.readouterr())
+
+    return tuner
