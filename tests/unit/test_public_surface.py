@@ -1,4 +1,4 @@
-"""What users may import, as a list: a name that comes, goes or loses its documentation is a decision, not an accident."""
+"""What users may import, as a list: a name that comes, goes or loses its documentation is a decision."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_name_is_there_and_documented(package: str, name: str) -> None:
 
 
 def _public_callables() -> list[tuple[str, Callable[..., Any]]]:
-    found = []
+    found: list[tuple[str, Callable[..., Any]]] = []
     for package, names in SURFACE.items():
         for name in names.split():
             thing = getattr(import_module(package), name)
