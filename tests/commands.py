@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,23 +36,28 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
     return inherited | ours | {"PYTHONPATH": str(ROOT)} | variables
 
 
-def started(home: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """`tuner ARGUMENTS` as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tuner", *arguments],
-        cwd=ROOT,
-        env=environment(home, **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def started(home: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """`tuner ARGUMENTS` as a process of its own, which is killed at the end where it still runs."""
+    command = [sys.executable, "-m", "tuner", *arguments]
+    variables, pipe = environment(home, **variables), subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=variables, text=True, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def ended(process: subprocess.Popen[str], seconds: float = 60) -> Outcome:
     """Wait for a started command."""
-    with process:
-        out, err = process.communicate(timeout=seconds)
+    out, err = process.communicate(timeout=seconds)
     return Outcome(process.returncode, out, err)
+
+
+def run(home: Path, *arguments: str, **variables: str) -> Outcome:
+    """`tuner ARGUMENTS` as a process of its own, to its end."""
+    with started(home, *arguments, **variables) as process:
+        return ended(process)
 
 
 def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], home: Path) -> Tuner:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tuner.active_study import FINISHED, ActiveStudy
 from tuner.definition import StudyDefinition
@@ -113,7 +113,8 @@ class LiveLine:
         ]
         longest = max(6, min(LONGEST_NAME, width // 4))
         name = self._name if len(self._name) <= longest else self._name[: longest - 3] + "..."
-        line = Text(no_wrap=True, overflow="ellipsis", end="")
+        overflow: Literal["crop", "ellipsis"] = "crop" if ascii_only else "ellipsis"
+        line = Text(no_wrap=True, overflow=overflow, end="")
         line.append(f"{spinner} ", "cyan").append(f"{name} ", "bold")
         clock = f"{int(seconds) // 60}:{int(seconds) % 60:02}"
         if self.snapshot is None:
@@ -126,7 +127,7 @@ class LiveLine:
             line.append(" " if bar else "")
             line.append(f"{clock} ", "dim")
             line.append(self.snapshot.text(self._objective, width - line.cell_len))
-        line.truncate(width, overflow="ellipsis")
+        line.truncate(width, overflow=overflow)
         yield line
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from db.engine import connect
-from tests.commands import Outcome, Tuner, ended, in_process, started
+from tests.commands import Outcome, Tuner, in_process, run
 
 LOOP = {
     "name": "study",
@@ -95,7 +95,9 @@ def test_a_command_that_cannot_be_meant(tuner: Tuner, home: Path, arguments: lis
 
 
 def test_every_mistake_of_a_file_at_once_and_no_folder(tuner: Tuner, home: Path, tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text("name: a/b\nmax_trails: 3\nloop: tests.loops:descent\nspace: {x: {type: flot}}\n")
+    (tmp_path / "study.yaml").write_text(
+        "name: a/b\nmax_trails: 3\nloop: tests.loops:descent\nspace: {x: {type: flot}}\n"
+    )
     for command in (["run"], ["study", "submit"]):
         outcome = tuner(*command, "study.yaml")
         refused(outcome, "study.yaml, line 1", "study.yaml, line 2: `max_trails`", "`trials`", "'flot'", "`float`")
@@ -217,13 +219,9 @@ def test_a_loop_that_cannot_run(
 
 
 def test_the_real_command_refuses_alike(home: Path, tmp_path: Path) -> None:
-    commands = [
-        started(home, "run", study_file(tmp_path, LOOP, loop="tests.loops:decent")),
-        started(home, "run", str(tmp_path / "nowhere.yaml")),
-        started(home, "stduy"),
-    ]
-    for command, word in zip(commands, ("descent", "nowhere.yaml", "`study`"), strict=True):
-        refused(ended(command), word)
+    refused(run(home, "run", study_file(tmp_path, LOOP, loop="tests.loops:decent")), "descent")
+    refused(run(home, "run", str(tmp_path / "nowhere.yaml")), "nowhere.yaml")
+    refused(run(home, "stduy"), "`study`")
     assert not home.exists()
 
 
@@ -237,7 +235,7 @@ def test_the_real_command_refuses_alike(home: Path, tmp_path: Path) -> None:
         pytest.param({"model": "tests.mistakes:returns_nothing"}, ["None"], id="returns None"),
         pytest.param({"model": "tests.mistakes:never_compiled"}, ["compile"], id="not compiled"),
         pytest.param({"model": "tests.mistakes:with_a_lambda_layer"}, ["Lambda layer"], id="Lambda layer"),
-        pytest.param({"model": "tests.mistakes:for_other_inputs"}, ["(3,)"], id="shape"),
+        pytest.param({"model": "tests.mistakes:for_other_inputs"}, ["value 7", "(None, 3)"], id="shape"),
         pytest.param({"model": "tests.mistakes:raises"}, ["no layer for"], id="raises"),
         pytest.param({"model": "tests.mistakes:without_a_parameter"}, ["without_a_parameter"], id="arguments"),
         pytest.param({"space": UNITS | {"unit": UNITS["units"]}}, ["unit,", "never asks for", "units"], id="unknown"),
@@ -261,7 +259,10 @@ def test_a_model_that_cannot_be_tuned(
 
 
 def test_a_study_without_a_finite_result_is_not_promoted(tuner: Tuner, tmp_path: Path) -> None:
-    form = LOOP | {"loop": "tests.loops:sometimes_bad", "space": {"kind": {"type": "choice", "options": ["nan", "inf"]}}}
+    form = LOOP | {
+        "loop": "tests.loops:sometimes_bad",
+        "space": {"kind": {"type": "choice", "options": ["nan", "inf"]}},
+    }
     file = study_file(tmp_path, form)
     assert tuner("run", file).code in (0, 1)
     refused(tuner("model", "promote", "study"), "no completed trial with a finite 'val_loss'")
@@ -277,4 +278,4 @@ def _execute(home: Path, statement: str) -> None:
 
 def _rows(home: Path, table: str) -> int:
     with connect(f"sqlite:///{home / 'ockham.db'}") as database, database.read() as s:
-        return len(s.connection().exec_driver_sql(f"SELECT id FROM {table}").all())
+        return len(s.connection().exec_driver_sql(f"SELECT 1 FROM {table}").all())

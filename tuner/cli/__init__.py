@@ -7,6 +7,7 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 it failed
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -66,6 +67,8 @@ def tuner() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit. Never ends in a traceback for something a user can mend."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal or a pipe that is not UTF-8 gets escapes, not an error
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(call(arguments))
 
 

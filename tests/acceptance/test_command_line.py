@@ -1,0 +1,292 @@
+"""The command line as a person uses it: run, interrupt, resume, look, stop. Real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from db.engine import connect
+from tests.commands import ROOT, Tuner, ended, environment, in_process, run, started
+from tests.invariants import check_invariants
+
+STUDY = """
+name: {name}
+loop: tests.loops:{loop}
+space:
+  x: {{type: float, low: 0, high: 1}}
+objective: val_loss
+trials: {trials}
+epochs: 20
+pruner: none
+checkpoint_seconds: 0.1
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def tuner(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tuner:
+    return in_process(monkeypatch, capfd, home)
+
+
+def study_file(tmp_path: Path, loop: str = "descent", trials: int = 4, name: str = "study") -> str:
+    path = tmp_path / f"a {name}.yaml"  # a path that has to be quoted
+    path.write_text(STUDY.format(name=name, loop=loop, trials=trials))
+    return str(path)
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.05)
+
+
+def reports(home: Path) -> int:
+    """How many epochs are stored."""
+    if not (home / "ockham.db").exists():
+        return 0
+    with closing(sqlite3.connect(home / "ockham.db", timeout=10)) as file:
+        try:
+            return int(file.execute("SELECT count(*) FROM report").fetchone()[0])
+        except sqlite3.OperationalError:  # the tables are being made
+            return 0
+
+
+def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
+    file = study_file(tmp_path)
+    first = tuner("run", file)
+    assert first.code == 0
+    assert first.out.startswith("study            study (finished)")
+    assert "trials           4 complete" in first.out
+    assert "4 of 4 trials" in first.err or "study: starting workers" in first.err
+    again = tuner("run", file, "--no-progress")
+    assert (again.code, again.out) == (0, first.out)
+    assert again.err == "Study 'study' is finished already: nothing was run. This is its result.\n"
+    assert tuner("study", "list").out.splitlines()[1].split()[:3] == ["study", "finished", "4"]
+    assert len(tuner("trial", "list", "study", "--state", "complete").out.splitlines()) == 5
+    assert (
+        tuner("trial", "list", "study", "--state", "failed").out == "Study 'study' has no trial that is failed yet.\n"
+    )
+    shown = tuner("trial", "show", "study", "2")
+    assert shown.out.startswith("trial       2 (complete)")
+    assert len(shown.out.partition("\n\n")[2].splitlines()) == 1 + 20
+    assert "Trial 2 is complete with" in tuner("trial", "explain", "study", "2").out
+
+
+def test_json_is_all_there_is_on_stdout(home: Path, tmp_path: Path, tuner: Tuner) -> None:
+    (tmp_path / "talks.py").write_text(
+        "def train(run):\n"
+        "    for epoch in range(run.epoch, run.epochs):\n"
+        "        print('a word of the user', flush=True)\n"
+        "        run.report({'val_loss': float('nan') if run.trial == 1 else run.params['x']})\n"
+    )
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY.format(name="study", loop="descent", trials=3).replace("tests.loops:descent", "talks:train"))
+    outcome = run(home, "run", str(path), "--output", "json", "--launcher", "inline")
+    assert outcome.code == 0, outcome
+    result = json.loads(outcome.out)
+    assert (result["state"], result["counts"], result["promoted"]) == ("finished", {"complete": 2, "failed": 1}, None)
+    assert "a word of the user" in outcome.err
+    for arguments in (["study", "list"], ["study", "show", "study"], ["trial", "list", "study"], ["model", "list"]):
+        json.loads(tuner(*arguments, "-o", "json").out)
+    story = json.loads(tuner("trial", "show", "study", "1", "-o", "json").out)
+    assert story["reports"][0]["metrics"]["val_loss"] is None
+    assert story["result"]["cause"] == "non_finite"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_how_to_resume_and_resumes(
+    home: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    file = study_file(tmp_path, "slow_descent")
+    with started(home, "run", file) as process:
+        until(lambda: reports(home) >= 8)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        interrupted = ended(process, 15)
+    assert interrupted.code == code, interrupted
+    assert "Traceback" not in interrupted.err
+    assert interrupted.out == ""
+    assert "Interrupted. 0 finished trials are kept; 2 trials will go on from the last checkpoint." in interrupted.err
+    assert interrupted.err.endswith(f"Resume with:\n  tuner run '{file}'\n")
+    assert workers
+    assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert "coordinator  none; `tuner serve`" in run(home, "study", "show", "study").out
+    resumed = run(home, "run", file)
+    assert resumed.code == 0, resumed
+    assert "4 complete" in resumed.out
+    assert "resumed from epoch" in run(home, "trial", "explain", "study", "0").out
+    with connect(f"sqlite:///{home}/ockham.db") as database:
+        check_invariants(database, "study", str(home / "artifacts"))
+
+
+def test_a_second_interrupt_ends_the_run_at_once(home: Path, tmp_path: Path) -> None:
+    """The second signal arrives while the first one is being answered; either way nothing is left and it resumes."""
+    file = study_file(tmp_path, "slow_descent", trials=2)
+    with started(home, "run", file) as process:
+        until(lambda: reports(home) >= 2)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        assert ended(process, 10).code in (130, -signal.SIGINT)
+    assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert run(home, "run", file).code == 0
+
+
+def test_two_runs_of_one_study_and_a_stop(home: Path, tmp_path: Path) -> None:
+    file = study_file(tmp_path, "slow_descent", trials=40)
+    with started(home, "run", file) as first:
+        until(lambda: reports(home) >= 2)
+        second = run(home, "run", file)
+        assert second.code == 1
+        assert f"Study 'study' is being run by process {first.pid} on " in second.err
+        assert "tuner study wait study" in second.err
+        with started(home, "study", "wait", "study") as waiting:
+            stop = run(home, "study", "stop", "study")
+            assert stop.out.startswith("Study 'study' is stopping: no more trials start")
+            outcome, waited = ended(first), ended(waiting)
+    assert (outcome.code, waited.code) == (0, 0)
+    assert waited.out == outcome.out
+    assert outcome.out.startswith("study            study (stopped)")
+    assert "failed" not in outcome.out
+    assert "is stopped already" in run(home, "study", "stop", "study").out
+
+
+def test_waiting_for_a_study_that_nobody_runs_says_so(home: Path, tmp_path: Path, tuner: Tuner) -> None:
+    submitted = run(home, "study", "submit", study_file(tmp_path))
+    assert submitted.code == 0, submitted
+    assert submitted.out == "Study 'study' is active. Watch it: tuner study wait study\n"
+    assert "No coordinator runs it now" in submitted.err
+    waited = tuner("study", "wait", "study", "--timeout", "0")
+    assert waited.code == 1
+    assert "study: active, no trial yet" in waited.err
+    assert "still active after 0 s. No coordinator runs it now: start one with `tuner serve`" in waited.err
+    assert "coordinator  none; `tuner serve`" in tuner("study", "show", "study").out
+    assert tuner("run", study_file(tmp_path)).code == 0
+
+
+def test_a_coordinator_serves_what_was_submitted(home: Path, tmp_path: Path) -> None:
+    assert run(home, "study", "submit", study_file(tmp_path)).code == 0
+    with started(home, "serve") as daemon:
+        waited = run(home, "study", "wait", "study")
+        assert waited.code == 0, waited
+        assert "4 complete" in waited.out
+        daemon.send_signal(signal.SIGTERM)
+        served = ended(daemon, 15)
+    assert served.code == 0, served
+    assert served.out == ""
+    assert "Asked to end" in served.err
+
+
+def test_a_failed_study_is_exit_code_1(tuner: Tuner, tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    form = STUDY.format(name="study", loop="sometimes_bad", trials=8).replace("type: float, low: 0, high: 1", "CHOICE")
+    path.write_text(
+        form.replace("x: {CHOICE}", "kind: {type: choice, options: [raises, silent]}") + "max_failures: 2\n"
+    )
+    outcome = tuner("run", str(path))
+    assert outcome.code == 1
+    assert "tuner: Study 'study' failed:" in outcome.err
+    assert "tuner trial list study" in outcome.err
+    assert "user_error" in tuner("trial", "list", "study").out
+    assert "Last lines of its log" in tuner("trial", "explain", "study", "0").out
+
+
+def test_on_a_terminal_there_is_one_live_line_and_prints_stand_above_it(home: Path, tmp_path: Path) -> None:
+    screen = on_a_terminal(
+        home, 60, "run", study_file(tmp_path, "slow_descent", name="a-name-of-some-length"), NO_COLOR="1"
+    )
+    lines = [line for line in screen.replace("\r", "\n").split("\n") if "done" in line]
+    assert lines
+    assert all(len(visible(line)) < 60 for line in lines), lines
+    assert any("/4 done" in line for line in lines)
+    assert "a-name-of-so" in screen
+    assert "\x1b[3" not in screen  # no colour was asked for
+    assert "study            a-name-of-some-length (finished)" in screen
+
+
+def on_a_terminal(home: Path, columns: int, *arguments: str, **variables: str) -> str:
+    """Everything that a terminal of this width receives from `tuner ARGUMENTS`."""
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-m", "tuner", *arguments]
+    variables = {"TERM": "xterm-256color", "LANG": "C.UTF-8", **variables}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(home, **variables), stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    received = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            received += chunk
+    except OSError:  # the other side is closed
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait(10) == 0, received.decode()
+    return received.decode()
+
+
+def visible(line: str) -> str:
+    """A line without its escape sequences."""
+    import re
+
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line)
+
+
+def test_help_and_version_come_quickly(home: Path) -> None:
+    commands = [["--help"], ["--version"], ["study", "--help"], ["run", "--help"]]
+    helps = [run(home, *arguments) for arguments in commands]
+    assert [outcome.code for outcome in helps] == [0, 0, 0, 0]
+    assert helps[1].out.startswith("Ockham 0.")
+    assert "  wait    Wait until the study is over, then show it." in helps[2].out
+    assert "..." not in helps[2].out.partition("Commands:")[2]
+    probe = "import sys, tuner.cli; print(*sorted(name for name in sys.modules if '.' not in name))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"sqlalchemy", "alembic", "rich", "numpy", "yaml", "tensorflow", "ray", "optuna"} & set(loaded)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(tuner: Tuner, shell: str) -> None:
+    outcome = tuner("completion", shell)
+    assert outcome.code == 0
+    assert "_TUNER_COMPLETE" in outcome.out
+
+
+def test_completion_knows_the_commands_of_a_group(home: Path) -> None:
+    words = {"COMP_WORDS": "tuner study ", "COMP_CWORD": "2", "_TUNER_COMPLETE": "bash_complete"}
+    outcome = run(home, **words)
+    assert outcome.out.split() == [f"plain,{name}" for name in ("submit", "list", "show", "wait", "stop")]
+
+
+def test_db_upgrade_makes_a_database_once(tuner: Tuner, home: Path) -> None:
+    first, second = tuner("db", "upgrade"), tuner("db", "upgrade")
+    assert (first.code, first.out) == (second.code, second.out)
+    assert first.out.startswith(f"The schema of sqlite:///{home}/ockham.db is at version ")
+    doctor = tuner("doctor", "--output", "json")
+    found = {finding["what"]: finding for finding in json.loads(doctor.out)}
+    assert found["database"]["ok"]
+    assert found["ockham"]["found"].startswith("0.")
