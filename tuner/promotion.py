@@ -95,12 +95,16 @@ def promote(
             _announce(s, choice, model, version, alias)
         failpoint("alias_moved")
         serving_config.write(database, base.parent)
+    return _promoted(choice, model, version, alias)
+
+
+def _promoted(choice: _Choice, model: Model, version: ModelVersion, alias: str) -> PromotedVersion:
     return PromotedVersion(
-        name=model_name,
+        name=model.name,
         number=version.number,
         path=version.path,
         alias=alias,
-        study=study,
+        study=choice.study.name,
         trial=choice.trial.number,
         value=float(choice.trial.value or 0.0),
         scores=version.scores or {},
