@@ -35,7 +35,8 @@ def left_behind(home: str) -> list[psutil.Process]:
         for process in psutil.process_iter(["environ"])
         if (process.info["environ"] or {}).get("TUNER_HOME") == home
     ]
-    return psutil.wait_procs(with_home, timeout=10)[1]
+    alive: list[psutil.Process] = psutil.wait_procs(with_home, timeout=10)[1]
+    return alive
 
 
 @pytest.mark.ray
