@@ -95,3 +95,16 @@ def test_a_table_on_a_narrow_terminal_folds_texts_and_keeps_numbers(
 def test_fields_are_aligned_and_empty_ones_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     emit_fields({"study": "digits", "failures": {}, "best": None, "zero": 0, "message": "one\ntwo"})
     assert capsys.readouterr().out == "study    digits\nzero     0\nmessage  one\n         two\n"
+
+
+def test_fields_on_a_narrow_terminal_break_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    emit_fields({"best": {"learning_rate": 0.0012345, "optimizer": "adamw"}, "path": "/" + "x" * 60})
+    assert capsys.readouterr().out.splitlines() == [
+        "best  learning_rate=0.0012345",
+        "      optimizer=adamw",
+        "path  /" + "x" * 60,
+    ]

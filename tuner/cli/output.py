@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -73,8 +75,17 @@ def emit_fields(fields: Mapping[str, object]) -> None:
     shown = {name: value for name, value in fields.items() if value not in (None, "", {}, [])}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        text = short(value).replace("\n", "\n" + " " * (width + 2))
+        text = "\n".join(_fitted(short(value), width + 2)).replace("\n", "\n" + " " * (width + 2))
         click.echo(f"{name:<{width}}  {text}")
+
+
+def _fitted(text: str, indent: int) -> list[str]:
+    """The lines of a text, broken between words where a terminal would break them anywhere."""
+    if not sys.stdout.isatty():
+        return [text]
+    room = max(20, shutil.get_terminal_size().columns - indent)
+    wrapped = [textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()]
+    return [line for lines in wrapped for line in lines or [""]]
 
 
 def short(value: object) -> str:

@@ -33,25 +33,27 @@ def show_summary(
     if output == "json":
         emit_json({**asdict(now), "promoted": asdict(promoted) if promoted else None})
         return
-    best = now.best
     emit_fields(
-        {
-            "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
-            "coordinator": _coordinator(now),
-            "trials": _trials(now),
-            "failures": ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items())),
-            "time": duration(now.seconds),
-            "stopping": _saved(now),
-            f"best {now.objective}": f"{short(best.value)} (trial {best.number}, epoch {best.best_epoch})"
-            if best
-            else None,
-            "best parameters": best.params if best else None,
-            "validation": now.best_metrics,
-            "dashboard": f"{dashboard} while a study runs" if dashboard else None,
-        }
+        _fields(now) | {"dashboard": f"{dashboard} while a study runs" if dashboard else None} | _promoted(promoted)
     )
     if promoted is not None:
-        _show_promoted(promoted)
+        click.echo(promoted.path)
+
+
+def _fields(now: StudySummary) -> dict[str, object]:
+    best = now.best
+    found = f"{short(best.value)} (trial {best.number}, epoch {best.best_epoch})" if best else None
+    return {
+        "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
+        "coordinator": _coordinator(now),
+        "trials": _trials(now),
+        "failures": ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items())),
+        "time": duration(now.seconds),
+        "stopping": _saved(now),
+        f"best {now.objective}": found,
+        "best parameters": best.params if best else None,
+        "validation": now.best_metrics,
+    }
 
 
 def _coordinator(now: StudySummary) -> str | None:
@@ -60,11 +62,8 @@ def _coordinator(now: StudySummary) -> str | None:
 
     if now.state in OVER:
         return None
-    return (
-        process_words(now.coordinator)
-        if now.coordinator
-        else "none; `tuner serve`, or `tuner run` of its file, goes on"
-    )
+    nobody = "none; `tuner serve`, or `tuner run` of its file, goes on"
+    return process_words(now.coordinator) if now.coordinator else nobody
 
 
 def _trials(now: StudySummary) -> str:
@@ -73,21 +72,17 @@ def _trials(now: StudySummary) -> str:
 
 
 def _saved(now: StudySummary) -> str | None:
-    saved = now.epochs_without_stopping - now.epochs
-    return (
-        f"saved {saved} of {now.epochs_without_stopping} epochs ({saved / now.epochs_without_stopping:.0%})"
-        if saved > 0
-        else None
-    )
+    all_epochs = now.epochs_without_stopping
+    saved = all_epochs - now.epochs
+    return f"saved {saved} of {all_epochs} epochs ({saved / all_epochs:.0%})" if saved > 0 else None
 
 
-def _show_promoted(promoted: PromotedVersion) -> None:
-    reads = promoted.scores.get("test_reads", 0)
-    emit_fields(
-        {
-            "test": promoted.scores.get("test"),
-            "test part": f"read {counted(reads, 'time')} for this study" if reads else None,
-            "promoted": f"{promoted.name} version {promoted.number}, alias {promoted.alias}",
-        }
-    )
-    click.echo(promoted.path)
+def _promoted(version: PromotedVersion | None) -> dict[str, object]:
+    if version is None:
+        return {}
+    reads = version.scores.get("test_reads", 0)
+    return {
+        "test": version.scores.get("test"),
+        "test part": f"read {counted(reads, 'time')} for this study" if reads else None,
+        "promoted": f"{version.name} version {version.number}, alias {version.alias}",
+    }
