@@ -9,6 +9,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -282,14 +283,16 @@ class TestLauncher:
         assert run(isolated, make_assignment("counting"))[1].ended[0].cause is None
 
     def test_the_dry_run_of_a_loop(self, workers: Launcher, make_training: Callable[..., Training]) -> None:
-        report = workers.check(make_training("counting"))
-        assert report.problems == ()
-        assert "score" in report.metrics
+        assert workers.check(make_training("counting")).problems == ()
+        [problem] = workers.check(make_training("countng")).problems
+        assert "counting" in problem
 
     def test_a_dry_run_that_ends_its_worker_is_a_problem(
-        self, isolated: Launcher, make_training: Callable[..., Training]
+        self, isolated: Launcher, make_training: Callable[..., Training], tmp_path: Path
     ) -> None:
-        [problem] = isolated.check(make_training("exiting")).problems
+        (tmp_path / "ends_at_import.py").write_text("import os\nos._exit(0)\n")
+        training = make_training("exiting", model="ends_at_import:train", import_paths=(str(tmp_path),))
+        [problem] = isolated.check(training).problems
         assert re.search("exit code 0|unexpectedly", problem)
         assert isolated.room(Resources()) == 2
 
