@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from tensorflow.python.framework import ops
 from tensorflow.python.framework.func_graph import dismantle_func_graph
+
+_REDUCTION = "ReplicaContextBase.all_reduce."
 
 
 def dismantle(model: keras.Model) -> None:
@@ -24,6 +27,28 @@ def dismantle(model: keras.Model) -> None:
         for traced in list(_traced(function, set())):
             for concrete in traced._list_all_concrete_functions():
                 _free(concrete.graph)
+    _forget_reductions()
+
+
+def _forget_reductions() -> None:
+    """Take the gradients of `all_reduce` off TensorFlow's register, where each keeps a graph alive.
+
+    Keras' optimizers register one whenever a train step is traced. Only the tracing of a gradient asks for it, so no
+    other trial of this process may be tracing now. Other custom gradients stay: user code may hold functions that
+    need them.
+    """
+    registry = ops.gradient_registry._registry
+    for name in [name for name in registry if name.startswith("CustomGradient-")]:
+        if any(function.__qualname__.startswith(_REDUCTION) for function in _inside(registry[name]["type"])):
+            del registry[name]
+
+
+def _inside(function: Any) -> Iterator[types.FunctionType]:
+    """The Python functions in a function's closure, and in theirs."""
+    for cell in function.__closure__ or ():
+        if isinstance(cell.cell_contents, types.FunctionType):
+            yield cell.cell_contents
+            yield from _inside(cell.cell_contents)
 
 
 def _free(graph: Any) -> None:
