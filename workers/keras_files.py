@@ -22,7 +22,8 @@ import tensorflow as tf
 from workers.data import Part, Parts
 from workers.progress import Progress
 
-MODEL, BEST, PROGRESS, PREPROCESSING = "model.keras", "best.npz", "progress.json", "preprocessing.json"
+MODEL, PREPROCESSING = "model.keras", "preprocessing.json"
+BEST, SEEDS, PROGRESS = "best.npz", "seeds.npz", "progress.json"
 
 
 class NotThisModel(ValueError):
@@ -33,7 +34,12 @@ class NotThisModel(ValueError):
 def checkpoint(model: keras.Model, best: list[Any] | None, progress: Progress) -> Iterator[dict[str, bytes | Path]]:
     """The files of a running trial; they exist inside the `with` block."""
     with _model_file(model) as path:
-        files: dict[str, bytes | Path] = {MODEL: path, PROGRESS: json.dumps(progress.to_json()).encode()}
+        seeds = _pack([state.numpy() for state in _seed_states(model)])
+        files: dict[str, bytes | Path] = {
+            MODEL: path,
+            SEEDS: seeds,
+            PROGRESS: json.dumps(progress.to_json()).encode(),
+        }
         if best is not None:
             files[BEST] = _pack(best)
         yield files
@@ -57,6 +63,8 @@ def resume(model: keras.Model, folder: Path) -> tuple[list[Any] | None, Progress
     try:
         progress = Progress(**json.loads((folder / PROGRESS).read_text()))
         load_weights(model, folder / MODEL)
+        for state, value in zip(_seed_states(model), _unpack(folder / SEEDS), strict=True):
+            state.assign(value)
         best = _unpack(folder / BEST) if (folder / BEST).exists() else None
         if best is not None and [weight.shape for weight in best] != [tuple(w.shape) for w in model.weights]:
             raise NotThisModel("the best weights have other shapes than the model.")
@@ -108,6 +116,12 @@ def _model_file(model: keras.Model) -> Iterator[Path]:
         except Exception:  # a user's class need not be able to describe itself: only its numbers are ever read
             _save_numbers(model, path)
         yield path
+
+
+def _seed_states(model: keras.Model) -> list[Any]:
+    """Where the generators of dropout and noise stand: `.keras` files do not hold it."""
+    generators = {id(item): item for layer in model._flatten_layers() for item in layer._seed_generators}
+    return [generator.state for generator in generators.values()]
 
 
 def _save_numbers(model: keras.Model, path: Path) -> None:

@@ -51,6 +51,7 @@ class Rehearsal:
         self._metrics: dict[str, float] = {}
         self._weights: list[int] = []
         self._asked: set[str] = set()
+        self._exported = False
         self._diverged = 0
 
     def report(self) -> CheckReport:
@@ -75,7 +76,7 @@ class Rehearsal:
         corners = space.corners()
         for number, corner in enumerate(corners):
             if number < FITS:
-                self._train_at(corner, parts, exports=number == 0)
+                self._train_at(corner, parts)
             else:
                 with _mistakes("The model cannot be built", corner):
                     built = models.build(self._training, corner, parts)
@@ -111,13 +112,14 @@ class Rehearsal:
             hp.merge(built.hp, overwrite=False)  # what a HyperModel's own fit asks for
             return from_keras_tuner(hp)
 
-    def _train_at(self, corner: Mapping[str, Any], parts: Parts, *, exports: bool) -> None:
+    def _train_at(self, corner: Mapping[str, Any], parts: Parts) -> None:
         with _mistakes("The model cannot be trained on this data", corner, f" The data has {_shapes(parts)}."):
             built, metrics = self._train(corner, parts)
         self._look_at(built)
         self._metrics.update(metrics)
         self._require_objective(metrics)
-        if exports:
+        if not self._exported and all(map(math.isfinite, metrics.values())):
+            self._exported = True
             with _mistakes("The trained model cannot be exported as a SavedModel", corner):
                 _export(built.model, parts)
 
