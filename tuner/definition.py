@@ -46,7 +46,7 @@ class StudyDefinition:
     max_seconds: float | None = None  # most wall time of the study, in seconds; None: no limit
     target: float | None = None  # an objective this good ends the study; None: none is good enough
     no_improvement: int | None = None  # trials in a row without a better best before the study ends; None: never
-    max_failures: int = 12  # failed trials after which the study fails; `parse` takes a quarter of `trials`, at least 5
+    max_failures: int = 12  # more failed trials fail the study; `parse` takes a quarter of `trials`, at least 5
     keep: int = 5  # best trials whose artifacts are kept
     checkpoint_seconds: float = 10.0  # a running trial is saved at least this often, at the end of an epoch
 
