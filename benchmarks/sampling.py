@@ -122,13 +122,13 @@ def _studies(pool: Any, study: Any, kind: str, size: int, trials: int, seeds: in
 
 
 def milliseconds(kind: str, known: int) -> dict[str, float]:
-    """Per trial, proposed alone and in cohorts, for the 9 parameters of `mlp` and so many finished trials."""
+    """Per trial, proposed alone and in cohorts: 9 parameters of `mlp`, so many trials finished in cohorts."""
     space, draw = mlp(), np.random.default_rng(0)
     sampler = Sampler(space, kind, 0, "minimize")
     for number in range(known):
-        params = random_point(space, number)
-        units = space.to_unit(params)
-        value = sum((place - 0.4) ** 2 for place in units.values()) + 0.1 * float(draw.normal())
+        own = random_point(space, number)
+        params = {**random_point(space, KNOWN[-1] + number // COHORT), **{name: own[name] for name in LIFTABLE}}
+        value = sum((place - 0.4) ** 2 for place in space.to_unit(params).values()) + 0.1 * float(draw.normal())
         sampler.observe(Observation(number, "complete", params, value))
     spent = {}
     for size in (1, COHORT):

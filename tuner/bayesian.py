@@ -21,7 +21,8 @@ import numpy as np
 from search_spaces import Space
 from tuner.encoding import Encoding, Floats, keys
 from tuner.expected_improvement import Search
-from tuner.gaussian_process import Hyperparameters, Posterior, compressed, fit, one_thread
+from tuner.gaussian_process import Hyperparameters, Posterior, compressed, fit
+from tuner.one_thread import one_thread
 from tuner.points import Observation, Proposal, Taken, distinct
 from tuner.sequences import Sobol
 

@@ -34,7 +34,7 @@ class StudyDefinition:
     trials: int = 50  # how many trials the study proposes in all
     epochs: int = 30  # most epochs of one trial
     patience: int | None = 5  # epochs without a better objective before a trial ends by itself; None: never
-    sampler: str = "tpe"  # one of study_form.SAMPLERS
+    sampler: str = "gp"  # one of study_form.SAMPLERS
     pruner: str = "asha"  # one of study_form.PRUNERS
     grace: int = 2  # epochs before a trial may be pruned; fewer than `epochs`
     eta: int = 4  # of so many trials at a rung, one goes on

@@ -113,3 +113,10 @@ def _places_of_values(domain: Domain) -> Floats | None:
 def keys(rows: Floats) -> list[bytes]:
     """Equal for equal rows."""
     return [row.tobytes() for row in np.round(rows, 8) + 0.0]
+
+
+def squares(left: Floats, right: Floats) -> Floats:
+    """Squared distances between the rows of two matrices."""
+    both = left @ (-2.0 * right.T)
+    both += (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)
+    return np.asarray(np.maximum(both, 0.0, out=both))

@@ -8,17 +8,13 @@ needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
-from scipy.optimize import minimize
-from threadpoolctl import ThreadpoolController
 
-from tuner.encoding import Floats
+from tuner.encoding import Floats, squares
 
 FIT_STEPS = 15  # most steps of L-BFGS
 _JITTER = 1e-8  # of the signal variance, on the diagonal
@@ -44,19 +40,6 @@ def compressed(values: Floats) -> Floats:
     return np.asarray((shaped - shaped.mean()) / (shaped.std() or 1.0))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Linear algebra on one thread. Beside training, which has the cores, two threads take ten times as long as one."""
-    with _thread_pools().limit(limits=1, user_api="blas"):
-        yield
-
-
-@cache
-def _thread_pools() -> Any:
-    """The thread pools of NumPy and SciPy, both of which are loaded by now."""
-    return ThreadpoolController()
-
-
 class Hyperparameters:
     """Of the kernel, as logarithms: a length scale per parameter, the variance of the signal and of the noise."""
 
@@ -80,6 +63,8 @@ def fit(features: Floats, groups: Any, targets: Floats, start: Hyperparameters) 
         targets: one per row, standardised.
         start: where the search begins.
     """
+    from scipy.optimize import minimize  # 0.4 s, which the first trials need not wait for
+
     loss = Loss(features, groups, targets)
     bounds = [_BOUNDS[0]] * (len(start.logs) - 2) + [_BOUNDS[1], _BOUNDS[2]]
     found = minimize(loss, start.logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": FIT_STEPS})
@@ -156,22 +141,15 @@ class Posterior:
         return np.asarray(self._at.signal * _matern(squares(self._x, features * self._inverse_lengths)))
 
 
-def squares(left: Floats, right: Floats) -> Floats:
-    """Squared distances between the rows of two matrices."""
-    both = left @ (-2.0 * right.T)
-    both += (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)
-    return np.asarray(np.maximum(both, 0.0, out=both))
-
-
-def _matern(squares: Floats) -> Floats:
+def _matern(apart: Floats) -> Floats:
     """Correlations at squared distances."""
-    root = np.sqrt(5.0 * squares)
-    return np.asarray((1.0 + root + 5.0 / 3.0 * squares) * np.exp(-root))
+    root = np.sqrt(5.0 * apart)
+    return np.asarray((1.0 + root + 5.0 / 3.0 * apart) * np.exp(-root))
 
 
-def _matern_slope(squares: Floats) -> Floats:
+def _matern_slope(apart: Floats) -> Floats:
     """The derivatives of the correlations by the squared distance."""
-    root = np.sqrt(5.0 * squares)
+    root = np.sqrt(5.0 * apart)
     return np.asarray(-5.0 / 6.0 * (1.0 + root) * np.exp(-root))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces import Choice, Fixed, Int, Space
-from tuner.gaussian_process import one_thread
+from tuner.one_thread import one_thread
 from tuner.points import Observation, Proposal, Taken, define_by_run, distinct, variation
 from tuner.sequences import Sobol
 from tuner.variations import Variations

@@ -38,7 +38,7 @@ from tuner.sequences import Grid, Sobol
 
 __all__ = ["KINDS", "Exhausted", "Observation", "Proposal", "Sampler", "available", "trial_seed"]
 
-KINDS = ("tpe", "random", "grid", "qmc", "gp", "cmaes")
+KINDS = ("gp", "tpe", "random", "grid", "qmc", "cmaes")
 
 _EXTRAS = {"cmaes": ("cmaes",)}  # modules that only an extra installs
 

@@ -1,8 +1,8 @@
 """Two samplers that need no history: a Sobol sequence, and a walk over a grid.
 
 Both respect the conditions of a space, and give the same point for the same seed and number. Optuna's own need
-SciPy for the one, and for the other the whole product of all values in memory, with a copy of each point for
-every value of each parameter that does not even apply to it.
+`scipy.stats` for the one, which takes a second to import, and for the other the whole product of all values in
+memory, with a copy of each point for every value of each parameter that does not even apply to it.
 """
 
 from __future__ import annotations

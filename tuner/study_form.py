@@ -17,7 +17,7 @@ from tuner.names import name_problem
 
 Direction = Literal["minimize", "maximize"]
 
-SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes")
+SAMPLERS = ("gp", "tpe", "random", "grid", "qmc", "cmaes")
 PRUNERS = ("asha", "hyperband", "median", "percentile", "none")
 DIRECTIONS = ("minimize", "maximize")
 
@@ -48,7 +48,8 @@ _SYNONYMS = {
     **dict.fromkeys(("study", "study_name", "project_name"), "name"),
 }
 _SAMPLER_SYNONYMS = {
-    "bayesian": "tpe",
+    "bayesian": "gp",
+    "gaussian_process": "gp",
     "random_search": "random",
     "grid_search": "grid",
     "sobol": "qmc",
@@ -198,7 +199,7 @@ def _search(given: Fields) -> dict[str, Any]:
     return {
         "epochs": epochs,
         "patience": given.whole_or_none("patience", 5, 1, 1_000_000),
-        "sampler": given.one_of("sampler", "tpe", SAMPLERS, _SAMPLER_SYNONYMS),
+        "sampler": given.one_of("sampler", "gp", SAMPLERS, _SAMPLER_SYNONYMS),
         "pruner": pruner,
         "grace": given.whole("grace", min(2, max(1, epochs - 1)), 1, 1_000_000),
         "eta": given.whole("eta", 4, 2, 100),

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces import Space
-from tuner.encoding import Encoding, Flags, Floats, keys
-from tuner.gaussian_process import squares
+from tuner.encoding import Encoding, Flags, Floats, keys, squares
 from tuner.points import Observation
 
 MOST_GOOD = 25  # trials that count as good; a tenth of those that are known, if that is fewer

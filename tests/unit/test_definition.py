@@ -152,7 +152,7 @@ FIELD_MISTAKES = [
     ({"epochs": 3, "grace": 5}, ["`grace` is 5", "`epochs` is 3"]),
     ({"epochs": 1, "pruner": "asha"}, ["`epochs` is 1", "pruner: none"]),
     ({"sampler": "tpee"}, ["`sampler`", "'tpee'", "`tpe`"]),
-    ({"sampler": "bayesian"}, ["`sampler`", "`tpe`"]),
+    ({"sampler": "bayesian"}, ["`sampler`", "`gp`"]),
     ({"sampler": None}, ["`sampler`", "null", "tpe"]),
     ({"sampler": False}, ["`sampler`", "false", "YAML"]),
     ({"pruner": "hyperbande"}, ["`pruner`", "`hyperband`"]),
@@ -310,6 +310,7 @@ def test_refuses_what_is_not_a_study(form: Any) -> None:
 def test_defaults_are_chosen_by_the_study() -> None:
     study = parse(GOOD)
     assert (study.model, study.loop, study.objective, study.direction) == ("mlp", None, "val_data_loss", "minimize")
+    assert (study.sampler, study.pruner) == ("gp", "asha")
     assert (study.trials, study.epochs, study.patience, study.max_failures) == (50, 30, 5, 12)
     assert parse({**GOOD, "trials": 8}).max_failures == 5
     assert parse({**GOOD, "trials": 400}).max_failures == 100

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from search_spaces import Choice, Fixed, Float, Int, Lambda, Space
 from tests.histories import BRANCHED, FLAT
 from tuner.encoding import Encoding, Floats, keys
 from tuner.expected_improvement import log_expected_improvement
 from tuner.gaussian_process import Hyperparameters, Loss, Posterior, compressed, fit
+from tuner.one_thread import one_thread
 from tuner.points import random_point
 
 GROUPS = [0, 1, 1, 2]  # four columns of three parameters
@@ -125,6 +127,17 @@ def test_targets_keep_the_order_of_the_good_ones_and_flatten_the_bad_ones() -> N
 )
 def test_targets_are_finite_whatever_the_values(values: list[float]) -> None:
     assert np.isfinite(compressed(np.array(values))).all()
+
+
+def test_linear_algebra_takes_one_thread_while_it_is_asked_to() -> None:
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    with one_thread():
+        assert set(threads()) == {1}
+    assert threads() == before
+    assert len(before) == 2  # NumPy's and SciPy's
 
 
 def expected(mean: float, deviation: float, best: float) -> float:

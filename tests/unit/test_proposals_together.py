@@ -169,6 +169,46 @@ def test_what_was_learned_decides_about_structures_and_variations(kind: str) -> 
     assert median(errors) < 0.15  # drawn anywhere it would be 0.33
 
 
+@pytest.mark.parametrize("kind", ["tpe", "gp"])
+def test_structures_keep_changing_while_variations_of_the_best_one_fill_the_ranks(kind: str) -> None:
+    space = Space({"width": Int(1, 100), "rate": Float(0, 1), "other": Float(0, 1)})
+    sampler = Sampler(space, kind, 0, "minimize")
+    structures = set()
+    for number in range(0, 240, 8):
+        for k, proposal in enumerate(sampler.propose_together(number, 8, ["rate", "other"])):
+            structures.add(proposal.params["width"])
+            value = abs(proposal.params["width"] - 30) / 100 + abs(proposal.params["rate"] - 0.5)
+            sampler.observe(Observation(number + k, "complete", proposal.params, value, {}, proposal.notes))
+    assert len(structures) >= 10
+
+
+@pytest.mark.parametrize("kind", ["tpe", "gp"])
+def test_a_space_of_few_structures_is_learned_about_too(kind: str) -> None:
+    space = Space({"optimizer": Choice(["adam", "sgd"]), "rate": Float(0, 1), "other": Float(0, 1)})
+    sampler = Sampler(space, kind, 0, "minimize")
+    errors = []
+    for number in range(0, 160, 8):
+        for k, proposal in enumerate(sampler.propose_together(number, 8, ["rate", "other"])):
+            errors.append(abs(proposal.params["rate"] - 0.7))
+            sampler.observe(Observation(number + k, "complete", proposal.params, errors[-1], {}, proposal.notes))
+    assert median(errors[-40:]) < median(errors[:40]) / 2
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_gaussian_process_learns_from_the_last_finite_value_of_a_pruned_trial(direction: str) -> None:
+    space = Space({"x": Float(0, 1), "y": Float(0, 1)})
+    sampler = Sampler(space, "gp", 0, direction)
+    sign = 1 if direction == "minimize" else -1
+    for number in range(40):
+        params = random_point(space, number)
+        distance = sign * (params["x"] - 0.8) ** 2
+        curve = {1: -99.0 * sign, 2: distance, 3: math.nan}
+        pruned = number % 4 > 0
+        told = Observation(number, "pruned" if pruned else "complete", params, None if pruned else distance, curve)
+        sampler.observe(told)
+    assert abs(sampler.propose(40).params["x"] - 0.8) < 0.2
+
+
 @pytest.mark.parametrize("kind", USABLE)
 def test_what_is_not_finite_or_failed_disturbs_nothing(kind: str) -> None:
     sampler = Sampler(FLAT, kind, 0, "minimize")

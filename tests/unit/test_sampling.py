@@ -217,7 +217,7 @@ def test_other_seeds_and_other_numbers_propose_other_points() -> None:
 
 
 def test_what_is_unknown_or_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidInput, match=r"'bayes'; expected one of tpe, random, grid, qmc, gp, cmaes"):
+    with pytest.raises(InvalidInput, match=r"'bayes'; expected one of gp, tpe, random, grid, qmc, cmaes"):
         Sampler(FLAT, "bayes", 0, "minimize")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert available("tpe") is None
