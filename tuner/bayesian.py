@@ -1,12 +1,14 @@
 """The `gp` sampler: a Gaussian process over the trials so far, asked for the most expected improvement.
 
-What was measured to work (docs/benchmarks.md has a table): ten trials of a Sobol sequence first, then a regression that
-is fitted at every trial while there are few, and at every 8 % of growth later. A fit starts from the last one, which is
-kept in the notes of the trial that was proposed with it: the rows alone say what comes next, also after a restart.
+What was measured to work (docs/benchmarks.md has a table): ten trials of a Sobol sequence first, then a regression
+that is fitted at every trial while there are few, and at every 8 % of growth later. A fit starts from the last one,
+which is kept in the notes of the trial that was proposed with it: the rows alone say what comes next, also after a
+restart.
 
-A pruned trial counts as no better than it was when it was stopped, and as no better than half of the complete
-ones: at its epoch all were worse than at their end. A failed one counts as the worst objective seen: nobody can use it,
-and a region where training diverges must not look unexplored for ever. A running one: see `Posterior`.
+A pruned trial counts as the last value it reported. Curves fall, so that is rather too harsh than too kind; raising it
+to the median of the complete ones, correcting it by how far those fell later, or leaving it out searched no better. A
+failed one counts as the worst objective seen: nobody can use it, and a region where training diverges must not look
+unexplored for ever. A running one: see `Posterior`.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ class _Row:
 
     places: Floats
     key: bytes
-    state: str  # complete, pruned, failed or running
-    value: float  # smaller is better
+    state: str  # judged, failed or running
+    value: float  # where it is judged; smaller is better
 
 
 class GaussianProcess:
@@ -123,30 +125,27 @@ class GaussianProcess:
 
     def _known(self) -> _Known:
         """What every trial counts as; nothing where none has an objective."""
-        by_state: dict[str, list[_Row]] = {"complete": [], "pruned": [], "failed": [], "running": []}
-        for number in sorted(self._rows):
-            by_state[self._rows[number].state].append(self._rows[number])
-        complete = [row.value for row in by_state["complete"]]
-        half = float(np.median(complete)) if complete else -math.inf
-        values = [*complete, *(max(row.value, half) for row in by_state["pruned"])]
-        judged = len(values)
+        rows = [self._rows[number] for number in sorted(self._rows)]
+        judged, failed, running = ([row for row in rows if row.state == s] for s in ("judged", "failed", "running"))
+        values = [row.value for row in judged]
         if values:
-            values += [max(values)] * len(by_state["failed"])
-        rows = [*by_state["complete"], *by_state["pruned"], *by_state["failed"]][: len(values)]
-        running = self._table(by_state["running"][-_MOST_RUNNING:])
-        return _Known(self._table(rows), np.array(values), judged, running)
+            values += [max(values)] * len(failed)
+        places = self._table([*judged, *failed][: len(values)])
+        return _Known(places, np.array(values), len(judged), self._table(running[-_MOST_RUNNING:]))
 
     def _table(self, rows: list[_Row]) -> Floats:
         return np.array([row.places for row in rows]).reshape(-1, len(self._encoding.names))
 
     def _judged(self, observation: Observation) -> tuple[str, float]:
-        """A trial's state, in which a value that is not finite is a failure, and its value, smaller is better."""
-        state, value, curve = observation.state, observation.value, observation.curve
-        if state == "pruned":
+        """Whether a trial has a value, failed or is running, and its value, smaller is better."""
+        if observation.state == "running":
+            return "running", math.inf
+        value, curve = observation.value, observation.curve
+        if observation.state == "pruned":
             value = next((curve[e] for e in sorted(curve, reverse=True) if math.isfinite(curve[e])), None)
-        if state in ("complete", "pruned"):
-            return (state, self._sign * value) if value is not None and math.isfinite(value) else ("failed", math.inf)
-        return state, math.inf
+        if observation.state == "failed" or value is None or not math.isfinite(value):
+            return "failed", math.inf
+        return "judged", self._sign * value
 
 
 def _spread(values: Floats, most: int) -> Any:
