@@ -130,6 +130,7 @@ def milliseconds(kind: str, known: int) -> dict[str, float]:
         params = {**random_point(space, KNOWN[-1] + number // COHORT), **{name: own[name] for name in LIFTABLE}}
         value = sum((place - 0.4) ** 2 for place in space.to_unit(params).values()) + 0.1 * float(draw.normal())
         sampler.observe(Observation(number, "complete", params, value))
+    sampler.propose(known)  # imports what it needs; the proposal is not kept, so the next one fits again
     spent = {}
     for size in (1, COHORT):
         number, seconds, trials = known, 0.0, max(int(0.08 * known), 5 * size)  # as long as one fit lasts
