@@ -32,7 +32,6 @@ class Attempt:
     number: int
     token: int
     epoch: int = 0  # epochs reported by this attempt
-    beat: float = field(default_factory=time.monotonic)  # when its lease was last renewed
 
 
 @dataclass
@@ -46,6 +45,7 @@ class Point:
     value: float | None = None
     curve: dict[int, float] = field(default_factory=dict)  # objective by epoch
     seconds: float = 0.0  # spent on reported epochs
+    causes: list[str] = field(default_factory=list)  # why attempts at it ended early, oldest first
 
 
 class ActiveStudy:
@@ -87,8 +87,10 @@ class ActiveStudy:
     @classmethod
     def load(cls, s: Session, row: Study, term: int) -> ActiveStudy:
         """Rebuild a study from its rows. Trials that are running on paper are not: requeue them first."""
-        curves = reports.objectives(s, row.id)
-        points = [_point(trial, curves.get(trial.number, {})) for trial in trials.all(s, row.id)]
+        curves, causes = reports.objectives(s, row.id), trials.causes(s, row.id)
+        points = [
+            _point(trial, curves.get(trial.number, {}), causes.get(trial.number, [])) for trial in trials.all(s, row.id)
+        ]
         study = cls(row, term, points, trials.active_seconds(s, row.id))
         study.has_artifacts = bool(points)
         return study
@@ -249,5 +251,5 @@ class ActiveStudy:
         return self.rule.decide(number, epoch, self.points[number].curve)
 
 
-def _point(trial: Trial, curve: dict[int, float]) -> Point:
-    return Point(trial.number, trial.params, trial.notes, trial.state, trial.value, dict(curve))
+def _point(trial: Trial, curve: dict[int, float], causes: list[str]) -> Point:
+    return Point(trial.number, trial.params, trial.notes, trial.state, trial.value, dict(curve), causes=causes)
