@@ -27,6 +27,11 @@ class Domain(ABC):
     def extremes(self) -> tuple[Value, ...]:
         """The values at the edges: lowest and highest of a range, all options of a choice."""
 
+    @property
+    @abstractmethod
+    def count(self) -> int | None:
+        """How many values there are, all of which `grid(count)` lists; None for a continuous range."""
+
     @abstractmethod
     def problem(self, value: object) -> str | None:
         """Why `value` is not in this domain ("is 7; expected ..."), None where it is."""

@@ -31,6 +31,10 @@ class _Range(Domain):
     def extremes(self) -> tuple[Value, ...]:
         return (self.low, self.scale.last)
 
+    @property
+    def count(self) -> int | None:
+        return self.scale.count
+
     def problem(self, value: object) -> str | None:
         wrong = finite_mistakes("value", value, whole=is_whole(self.low))
         if wrong:

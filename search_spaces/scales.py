@@ -25,6 +25,11 @@ class Scale(Protocol):
         """The largest number there is; below `high` where the steps do not meet it."""
         ...
 
+    @property
+    def count(self) -> int | None:
+        """How many numbers there are; None where they are continuous."""
+        ...
+
     def holds(self, value: float) -> bool: ...
 
     def nearest(self, value: float) -> float: ...
@@ -38,6 +43,8 @@ class Scale(Protocol):
 
 class Linear:
     """Every number from low to high, all equally likely."""
+
+    count = None
 
     def __init__(self, low: float, high: float) -> None:
         self.low = low
@@ -157,6 +164,7 @@ class WholeLogarithmic:
 
     def __init__(self, low: int, high: int) -> None:
         self._low, self.last = low, high
+        self.count = high - low + 1
         # Half a number beyond both ends, so that the first and the last have their full share.
         self._log_low, self._log_high = math.log(low - 0.5), math.log(high + 0.5)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import Any
 
 from search_spaces import Choice, Space
-from tuner.points import Observation, Proposal, Taken
+from tuner.points import Observation, Proposal, Taken, distinct, variation
 
 _NOTE = "cmaes_generation"
 
@@ -34,6 +36,9 @@ class CovarianceAdaptation:
         else:
             self._known.pop(observation.number, None)
 
+    def forget(self, number: int) -> None:
+        self._known.pop(number, None)
+
     def propose(self, number: int, seed: int, taken: Taken) -> Proposal:  # noqa: ARG002
         draw = random.Random(seed)
         place = {name: draw.random() for name in self._space.order}
@@ -43,6 +48,22 @@ class CovarianceAdaptation:
         asked = (min(max(float(u), 0.0), 1.0) for u in optimizer.ask())
         place.update(zip(self._names, asked, strict=True))
         return Proposal(self._space.from_unit(place), {_NOTE: optimizer.generation})
+
+    def propose_together(
+        self, number: int, size: int, varied: Collection[str], seed: int, taken: Taken
+    ) -> list[Proposal]:
+        first = self.propose(number, seed, taken)
+        return distinct(chain([first], self._variations(first, varied, seed)), size, taken)
+
+    def _variations(self, first: Proposal, varied: Collection[str], seed: int) -> Iterator[Proposal]:
+        """More draws from the same distribution, each with the structure of the first one."""
+        draw, optimizer = random.Random(seed), self._replayed(seed) if self._names else None
+        while True:
+            place = {name: draw.random() for name in sorted(varied)}
+            if optimizer is not None:
+                asked = (min(max(float(u), 0.0), 1.0) for u in optimizer.ask())
+                place.update(zip(self._names, asked, strict=True))
+            yield Proposal(variation(self._space, first.params, varied, place), first.notes)
 
     def _replayed(self, seed: int) -> Any:
         """The optimizer after the generations that are complete. Its own seed matters to the next draw only."""

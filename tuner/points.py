@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 from search_spaces import Space
 from search_spaces.conditions import is_active
 from tuner.errors import TunerError
+
+MOST_DRAWS = 10  # for each variation that is asked for, before fewer of them will do
 
 Taken = Callable[[dict[str, Any]], bool]
 """Whether another trial has exactly this point."""
@@ -46,7 +49,16 @@ class Method(Protocol):
 
     def observe(self, observation: Observation) -> None: ...
 
+    def forget(self, number: int) -> None:
+        """As if the trial had never been observed."""
+
     def propose(self, number: int, seed: int, taken: Taken) -> Proposal: ...
+
+    def propose_together(
+        self, number: int, size: int, varied: Collection[str], seed: int, taken: Taken
+    ) -> list[Proposal]:
+        """At most `size` different points that agree but in the parameters `varied`, of which none is taken."""
+        ...
 
 
 def stable_seed(*parts: str | int) -> int:
@@ -72,3 +84,25 @@ def random_point(space: Space, seed: int) -> dict[str, Any]:
     """A point drawn uniformly from the space's unit box."""
     draw = random.Random(seed)
     return space.from_unit({name: draw.random() for name in space.order})
+
+
+def variation(
+    space: Space, first: Mapping[str, Any], varied: Collection[str], places: Mapping[str, float]
+) -> dict[str, Any]:
+    """The point `first`, but with the values of the parameters `varied` that lie at these places in [0, 1].
+
+    No parameter outside `varied` may depend on one of them.
+    """
+    domains = space.parameters
+    return define_by_run(space, lambda name: domains[name].from_unit(places[name]) if name in varied else first[name])
+
+
+def distinct(proposals: Iterable[Proposal], size: int, taken: Taken) -> list[Proposal]:
+    """The first `size` different proposals that nobody has, of no more than `MOST_DRAWS` times as many."""
+    found: dict[str, Proposal] = {}
+    for proposal in islice(proposals, MOST_DRAWS * size):
+        if not taken(proposal.params):
+            found.setdefault(key_of(proposal.params), proposal)
+        if len(found) == size:
+            break
+    return list(found.values())

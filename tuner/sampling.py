@@ -5,29 +5,24 @@ on the study's seed, the trial's number and the observations so far, and on noth
 rebuilt from rows proposes what the one that lived through them would have proposed. For that each proposal is made
 by a fresh Optuna sampler, seeded by (study seed, trial number), over trials ordered by number.
 
-Lambdas are numbers in [0, 1] to Optuna, with the share for zero at the lower end. A trial that failed, or whose
-objective is not finite, is FAIL there: plus infinity would be the best trial under `maximize`, and a lost trial
-left RUNNING would push proposals away from its point for ever.
-
-Three of the samplers are not Optuna's classes. `qmc` and `grid`: see tuner/sequences.py. `cmaes`: Optuna keeps its
-state as a pickle in the trials' attributes, which would come back from the database; here it is played again
-from the rows, by the same library. `gp` draws conditional parameters, `cmaes` those and choices, at random.
+`tpe` and `random` are Optuna's (tuner/optuna_samplers.py). The others are not. `qmc` and `grid`: see
+tuner/sequences.py. `gp`: Optuna's needs PyTorch and 0.7 to 3.4 s per proposal; see tuner/bayesian.py. `cmaes`: Optuna
+keeps its state as a pickle in the trials' attributes, which would come back from the database; here it is played
+again from the rows, by the same library. It draws choices and conditional parameters at random.
 
 Milliseconds per proposal, the 9 parameters of `mlp`, one core, after 10 / 100 / 500 finished trials: tpe 7 / 24 / 68
-(of which Optuna itself 61), random 1 / 1 / 1, grid and qmc 0.1, cmaes 2 / 5 / 21, gp 700 / 1,700 / 3,400: it fits its
-kernel from scratch each time, because a fit that started from the last one would not be found again after a restart.
+(of which Optuna itself 61), random 1 / 1 / 1, grid and qmc 0.1, cmaes 2 / 5 / 21.
 Reading 1,000 rows takes 0.1 s.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import math
-import warnings
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
-from search_spaces import Choice, Fixed, Int, Space
+from search_spaces import Space
 from tuner.errors import InvalidInput
 from tuner.evolution import CovarianceAdaptation
 from tuner.points import (
@@ -35,8 +30,6 @@ from tuner.points import (
     Method,
     Observation,
     Proposal,
-    Taken,
-    define_by_run,
     key_of,
     random_point,
     stable_seed,
@@ -47,7 +40,7 @@ __all__ = ["KINDS", "Exhausted", "Observation", "Proposal", "Sampler", "availabl
 
 KINDS = ("tpe", "random", "grid", "qmc", "gp", "cmaes")
 
-_EXTRAS = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",)}  # modules that only an extra installs
+_EXTRAS = {"cmaes": ("cmaes",)}  # modules that only an extra installs
 
 _OWN_DRAWS, _RANDOM_DRAWS = 3, 10  # so often a point that is taken is drawn again, first by the sampler itself
 
@@ -121,6 +114,59 @@ class Sampler:
                 proposal = Proposal(random_point(self._space, seed))
         return proposal
 
+    def propose_together(self, number: int, size: int, varied: Collection[str]) -> list[Proposal]:
+        """Points for the trials from `number` on that agree in everything but the parameters `varied`.
+
+        Models that differ in these parameters alone can be trained as one program. A parameter that decides whether
+        another one is active varies only if that one is named in `varied` as well: the points have the same active
+        parameters. With one point, or nothing that can vary, the points are proposed one by one.
+
+        Args:
+            number: of the first trial; the others follow it.
+            size: how many points, at least 1.
+            varied: names of parameters.
+
+        Returns:
+            `size` proposals; fewer where the parameters have no more values that were not tried.
+
+        Raises:
+            InvalidInput: a name that the space does not have, or a size below 1.
+            Exhausted: the grid has no further point.
+        """
+        free = self._free_to_vary(size, varied)
+        if size == 1 or not free:
+            return self._one_by_one(number, size)
+        seed = stable_seed("cohort", self._seed, number)
+        # None: every variation of this structure was tried.
+        return self._method.propose_together(number, size, free, seed, self._is_taken) or [self.propose(number)]
+
+    def _free_to_vary(self, size: int, varied: Collection[str]) -> set[str]:
+        """The names that can vary without a change in what else is active."""
+        unknown = sorted(set(varied) - set(self._space.parameters))
+        if unknown or size < 1:
+            raise InvalidInput(
+                f"The space has no parameter {unknown[0]!r}; it has {', '.join(self._space.parameters)}."
+                if unknown
+                else f"{size} points cannot be proposed together; expected at least 1."
+            )
+        free = set(varied) & set(self._space.free)
+        # In `order` a child comes after its parents: from the last on, what keeps a child unvaried is known.
+        for child in reversed(self._space.order):
+            if child not in free:
+                free -= set(self._space.conditions.get(child, ()))
+        return free
+
+    def _one_by_one(self, number: int, size: int) -> list[Proposal]:
+        proposals = [self.propose(number)]
+        for following in range(number + 1, number + size):
+            last = proposals[-1]
+            self.observe(Observation(following - 1, "running", last.params, None, {}, last.notes))
+            proposals.append(self.propose(following))
+        for lent in range(number, number + size - 1):
+            self._taken[self._keys.pop(lent)] -= 1
+            self._method.forget(lent)
+        return proposals
+
     def _is_taken(self, params: dict[str, Any]) -> bool:
         return self._taken[key_of(params)] > 0
 
@@ -132,119 +178,10 @@ def _method(kind: str, space: Space, seed: int, direction: str) -> Method:
         return Sobol(space, seed)
     if kind == "cmaes":
         return CovarianceAdaptation(space, direction)
-    return _Optuna(kind, space, direction)
+    if kind == "gp":
+        from tuner.bayesian import GaussianProcess  # imports SciPy
 
+        return GaussianProcess(space, seed, direction)
+    from tuner.optuna_samplers import OptunaSampler
 
-class _Optuna:
-    """`tpe`, `random` and `gp`: Optuna's samplers over an in-memory study whose trials can be replaced."""
-
-    def __init__(self, kind: str, space: Space, direction: str) -> None:
-        import optuna
-
-        self._kind, self._space = kind, space
-        self._distributions = {name: _distribution(domain) for name, domain in space.free.items()}
-        self._storage = optuna.storages.InMemoryStorage()
-        loud = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # creating a study is worth a line to Optuna only
-        self._study = optuna.create_study(storage=self._storage, direction=direction)
-        optuna.logging.set_verbosity(loud)
-        self._rows = 0
-
-    def observe(self, observation: Observation) -> None:
-        while self._rows <= observation.number:
-            self._storage.create_new_trial(0, template_trial=_frozen(Observation(self._rows, "failed", {}), {}, {}))
-            self._rows += 1
-        known = [name for name in observation.params if name in self._distributions]
-        trial = _frozen(
-            observation,
-            {name: self._encoded(name, observation.params[name]) for name in known},
-            {name: self._distributions[name] for name in known},
-        )
-        # Optuna has no public way to replace a trial. Its version is pinned, and the tests would show a change.
-        self._storage._set_trial(observation.number, trial)
-
-    def propose(self, number: int, seed: int, taken: Taken) -> Proposal:  # noqa: ARG002
-        self._study.sampler = self._sampler(seed)
-        trial = self._study.ask()
-        self._rows += 1
-        params = define_by_run(self._space, lambda name: self._asked(trial, name))
-        # Nobody runs it before it is observed, and a trial left RUNNING would count for ever.
-        self.observe(Observation(trial.number, "failed", {}))
-        return Proposal(params)
-
-    def _asked(self, trial: Any, name: str) -> Any:
-        domain = self._space.parameters[name]
-        if isinstance(domain, Fixed):
-            return domain.value
-        value = _suggest(trial, name, self._distributions[name])
-        return domain.from_unit(value) if _in_unit_box(domain) else value
-
-    def _encoded(self, name: str, value: Any) -> Any:
-        domain = self._space.parameters[name]
-        return domain.to_unit(value) if _in_unit_box(domain) else value
-
-    def _sampler(self, seed: int) -> Any:
-        from optuna import exceptions, samplers
-
-        if self._kind == "random":
-            return samplers.RandomSampler(seed=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", exceptions.ExperimentalWarning)
-            if self._kind == "gp":
-                return samplers.GPSampler(seed=seed, warn_independent_sampling=False)
-            # In groups it learns about parameters that are active in some trials only.
-            return samplers.TPESampler(seed=seed, group=bool(self._space.conditions))
-
-
-def _in_unit_box(domain: Any) -> bool:
-    """Whether Optuna sees the unit interval instead of the values: floats, Lambdas, and factors as a step."""
-    return not isinstance(domain, Choice) and not (isinstance(domain, Int) and (domain.step == 1 or not domain.log))
-
-
-def _distribution(domain: Any) -> Any:
-    from optuna import distributions
-
-    if isinstance(domain, Choice):
-        return distributions.CategoricalDistribution(domain.options)
-    if _in_unit_box(domain):
-        return distributions.FloatDistribution(0.0, 1.0)
-    high = domain.low + (domain.high - domain.low) // domain.step * domain.step
-    return distributions.IntDistribution(domain.low, high, log=domain.log, step=domain.step)
-
-
-def _suggest(trial: Any, name: str, distribution: Any) -> Any:
-    from optuna import distributions
-
-    if isinstance(distribution, distributions.CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    if isinstance(distribution, distributions.IntDistribution):
-        return trial.suggest_int(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    return trial.suggest_float(name, distribution.low, distribution.high)
-
-
-def _frozen(observation: Observation, params: dict[str, Any], distributions: dict[str, Any]) -> Any:
-    """The trial as Optuna keeps it, with the one point of its curve that TPE compares pruned trials by."""
-    from optuna.trial import FrozenTrial, TrialState
-
-    finite = observation.value is not None and math.isfinite(observation.value)
-    state = {"running": TrialState.RUNNING, "pruned": TrialState.PRUNED}.get(observation.state, TrialState.FAIL)
-    reached = {}
-    if observation.state == "complete" and finite:
-        state = TrialState.COMPLETE
-    elif observation.state == "pruned":
-        reached = dict(sorted((e, v) for e, v in observation.curve.items() if math.isfinite(v))[-1:])
-    return FrozenTrial(
-        number=observation.number,
-        trial_id=observation.number,
-        state=state,
-        value=observation.value if state == TrialState.COMPLETE else None,
-        intermediate_values=reached,
-        params=params,
-        distributions=distributions,
-        datetime_start=None,
-        datetime_complete=None,
-        user_attrs={},
-        system_attrs={},
-    )
+    return OptunaSampler(kind, space, direction)

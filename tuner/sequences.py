@@ -7,13 +7,15 @@ every value of each parameter that does not even apply to it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any
 
 from search_spaces import Space
-from tuner.points import Exhausted, Observation, Proposal, Taken, define_by_run
+from tuner.points import Exhausted, Observation, Proposal, Taken, define_by_run, distinct, variation
 
 GRID_POINTS = 5  # values of a continuous parameter on the grid; choices and small ranges give all of theirs
 
@@ -90,13 +92,32 @@ class Sobol:
     def observe(self, observation: Observation) -> None:
         """A sequence does not learn."""
 
+    def forget(self, number: int) -> None:
+        """A sequence does not learn."""
+
     def propose(self, number: int, seed: int, taken: Taken) -> Proposal:
         params = self._point(number, self._seed)
         # A point that is taken comes again for the same number; the sequence under another shift has other points.
         return Proposal(self._point(number, seed) if taken(params) else params)
 
+    def propose_together(
+        self,
+        number: int,
+        size: int,
+        varied: Collection[str],
+        seed: int,  # noqa: ARG002
+        taken: Taken,
+    ) -> list[Proposal]:
+        """Structures in the order of the sequence, and variations in that of the same sequence over all trials."""
+        first = self._point(number // size, self._seed)
+        points = (variation(self._space, first, varied, self._places(k, self._seed)) for k in itertools.count(number))
+        return distinct(map(Proposal, points), size, taken)
+
     def _point(self, number: int, seed: int) -> dict[str, Any]:
-        return self._space.from_unit(dict(zip(self._names, sobol(number, len(self._names), seed), strict=True)))
+        return self._space.from_unit(self._places(number, seed))
+
+    def _places(self, number: int, seed: int) -> dict[str, float]:
+        return dict(zip(self._names, sobol(number, len(self._names), seed), strict=True))
 
 
 class Grid:
@@ -110,27 +131,61 @@ class Grid:
         self._space = space
         self._values = {name: space.parameters[name].grid(GRID_POINTS) for name in space.order}
         self.size = math.prod(len(values) for values in self._values.values())
-        draw = random.Random(seed)
-        self._start, self._step = draw.randrange(self.size), draw.randrange(1, self.size + 1)
-        while math.gcd(self._step, self.size) > 1:
-            self._step += 1
+        self._start, self._step = _stride(self.size, random.Random(seed))
         self._passed = 0
 
     def observe(self, observation: Observation) -> None:
         """A grid does not learn."""
 
+    def forget(self, number: int) -> None:  # noqa: ARG002
+        self._passed = 0  # one of the points it went past is free again
+
     def propose(self, number: int, seed: int, taken: Taken) -> Proposal:  # noqa: ARG002
+        return Proposal(self._next(taken)[1])
+
+    def propose_together(
+        self,
+        number: int,  # noqa: ARG002
+        size: int,
+        varied: Collection[str],
+        seed: int,
+        taken: Taken,
+    ) -> list[Proposal]:
+        """The next point of the walk, and the points of a walk over the values of `varied` from there."""
+        chosen, first = self._next(taken)
+        names = [name for name in self._values if name in varied]
+        count = math.prod(len(self._values[name]) for name in names)
+        start, step = _stride(count, random.Random(seed))
+        places = ((start + k * step) % count for k in range(count))
+        points = (self._params({**chosen, **self._indices(place, names)}) for place in places)
+        return distinct(map(Proposal, itertools.chain([first], filter(None, points))), size, taken)
+
+    def _next(self, taken: Taken) -> tuple[dict[str, int], dict[str, Any]]:
+        """The next point that nobody has: the index of each parameter's value, and the point."""
         while self._passed < self.size:
-            params = self._at((self._start + self._passed * self._step) % self.size)
+            chosen = self._indices((self._start + self._passed * self._step) % self.size, self._values)
+            params = self._params(chosen)
             if params is not None and not taken(params):
-                return Proposal(params)
+                return chosen, params
             self._passed += 1  # for good: what was observed once stays taken
         raise Exhausted("Every point of the grid has been tried.")
 
-    def _at(self, place: int) -> dict[str, Any] | None:
-        """One point of the product; None for all but one of those that differ in inactive parameters only."""
+    def _indices(self, place: int, names: Iterable[str]) -> dict[str, int]:
+        """One point of the product of the values of some parameters."""
         chosen: dict[str, int] = {}
-        for name, values in self._values.items():
-            place, chosen[name] = divmod(place, len(values))
+        for name in names:
+            place, chosen[name] = divmod(place, len(self._values[name]))
+        return chosen
+
+    def _params(self, chosen: dict[str, int]) -> dict[str, Any] | None:
+        """The point; None for all but one of those that differ in inactive parameters only."""
         params = define_by_run(self._space, lambda name: self._values[name][chosen[name]])
         return params if all(name in params or index == 0 for name, index in chosen.items()) else None
+
+
+def _stride(size: int, draw: random.Random) -> tuple[int, int]:
+    """Where a walk through `size` places starts, and a step that takes it to each of them once."""
+    start, step = draw.randrange(size), draw.randrange(1, size + 1)
+    while math.gcd(step, size) > 1:
+        step += 1
+    return start, step

@@ -150,6 +150,23 @@ def test_a_grid_has_about_as_many_points_as_asked_with_both_ends() -> None:
     assert Fixed(3).grid(9) == [3]
 
 
+@pytest.mark.parametrize(
+    ("domain", "count"),
+    [
+        (Int(1, 3), 3),
+        (Int(16, 256, log=True), 241),
+        (Int(16, 128, log=True, step=2), 4),
+        (Float(0, 1, step=0.1), 11),
+        (Float(1e-4, 1e-1, log=True, step=10), 4),
+        (Choice(["a", "b"]), 2),
+        (Fixed(3), 1),
+    ],
+)
+def test_a_domain_knows_how_many_values_it_has(domain: Domain, count: int) -> None:
+    assert domain.count == count == len(domain.grid(count))
+    assert Float(0, 1).count is Float(1, 2, log=True).count is Lambda().count is None
+
+
 def test_numbers_of_other_libraries_become_plain() -> None:
     numpy = pytest.importorskip("numpy")
     assert type(Int(1, 9).snap(numpy.int64(3))) is int

@@ -4,104 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces import Choice, Fixed, Float, Int, Lambda, Space
+from search_spaces import Choice, Float, Int, Lambda, Space
+from tests.histories import BRANCHED, FLAT, SPACES, USABLE, History
 from tuner.errors import InvalidInput
 from tuner.points import random_point
-from tuner.sampling import KINDS, Exhausted, Observation, Proposal, Sampler, available, trial_seed
-
-USABLE = [kind for kind in KINDS if available(kind) is None]
-
-FLAT = Space(
-    {
-        "units": Int(16, 256, log=True),
-        "depth": Int(1, 7, step=2),
-        "batch": Int(32, 128, log=True, step=2),
-        "rate": Float(1e-4, 1e-1, log=True),
-        "momentum": Float(0.0, 0.9, step=0.3),
-        "l2": Lambda(1e-7, 1e-1),
-        "activation": Choice(["relu", "elu", None]),
-        "epochs": Fixed(5),
-    }
-)
-BRANCHED = Space(
-    {
-        "optimizer": Choice(["adam", "sgd"]),
-        "momentum": Float(0.0, 0.99),
-        "nesterov": Choice([True, False]),
-        "layers": Int(1, 3),
-        "units_2": Int(4, 64),
-        "l1": Lambda(),
-    },
-    {
-        "momentum": {"optimizer": ["sgd"]},
-        "nesterov": {"optimizer": ["sgd"], "layers": [2, 3]},
-        "units_2": {"layers": [2, 3]},
-    },
-)
-SPACES = {"flat": FLAT, "branched": BRANCHED}
-
-
-@dataclass
-class History:
-    """A study that is run by chance: trials in parallel, finishing in any order and in any way."""
-
-    space: Space
-    kind: str
-    seed: int
-    direction: str = "minimize"
-    rows: dict[int, Observation] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.draw = random.Random(self.seed)
-        self.sampler = Sampler(self.space, self.kind, self.seed, self.direction)
-
-    def rebuilt(self) -> Sampler:
-        """What a coordinator makes of the rows after a restart: everything went through JSON."""
-        space = Space.from_json(json.loads(json.dumps(self.space.to_json(), sort_keys=True)))
-        sampler = Sampler(space, self.kind, self.seed, self.direction)
-        for number in sorted(self.rows):
-            row = self.rows[number]
-            params, notes = json.loads(json.dumps([row.params, row.notes], sort_keys=True))
-            sampler.observe(replace(row, params=params, notes=notes))
-        return sampler
-
-    def put(self, row: Observation) -> None:
-        self.rows[row.number] = row
-        self.sampler.observe(row)
-
-    def step(self) -> None:
-        """Start a trial, end one, or let one report; now and then lose a proposal before it has a row."""
-        running = [row for row in self.rows.values() if row.state == "running"]
-        if not running or (len(running) < 5 and self.draw.random() < 0.5):
-            number = len(self.rows)
-            if self.draw.random() < 0.2:
-                self.sampler.propose(number)  # the coordinator was killed before it wrote the row
-            if self.draw.random() < 0.1:
-                proposal = Proposal(random_point(self.space, self.draw.randrange(10**6)))  # enqueued by the user
-            else:
-                proposal = self.sampler.propose(number)
-            self.put(Observation(number, "running", proposal.params, None, {}, proposal.notes))
-            return
-        row = self.draw.choice(running)
-        state: Any = self.draw.choice(["complete", "complete", "complete", "pruned", "failed", "running"])
-        value = self.draw.choice([self.draw.gauss(0, 1)] * 8 + [math.nan, math.inf, -math.inf])
-        curve = {
-            epoch: self.draw.choice([self.draw.random()] * 5 + [math.nan]) for epoch in range(self.draw.randint(0, 4))
-        }
-        self.put(replace(row, state=state, value=value if state == "complete" else None, curve=curve))
+from tuner.sampling import Exhausted, Observation, Sampler, available, trial_seed
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -112,9 +31,8 @@ def test_a_restart_proposes_what_would_have_been_proposed(name: str, kind: str, 
     try:
         for step in range(90):
             history.step()
-            if step % (9 if kind != "gp" else 44) == 0:  # a Gaussian process needs seconds per proposal
-                number = len(history.rows)
-                assert history.rebuilt().propose(number) == history.sampler.propose(number)
+            if step % 9 == 0:
+                assert history.proposed(history.rebuilt()) == history.proposed(history.sampler)
     except Exhausted:
         assert kind == "grid"
         with pytest.raises(Exhausted):
@@ -122,7 +40,7 @@ def test_a_restart_proposes_what_would_have_been_proposed(name: str, kind: str, 
     assert len(history.rows) > 15
 
 
-@given(order=st.permutations(range(14)), kind=st.sampled_from(["tpe", "qmc", "grid"]))
+@given(order=st.permutations(range(14)), kind=st.sampled_from(["tpe", "qmc", "grid", "gp"]))
 @settings(max_examples=25, deadline=None)
 def test_the_order_in_which_trials_are_told_changes_nothing(order: list[int], kind: str) -> None:
     first, second = (Sampler(FLAT, kind, 5, "maximize") for _ in range(2))
@@ -140,7 +58,7 @@ def test_the_order_in_which_trials_are_told_changes_nothing(order: list[int], ki
 def test_proposals_are_valid_points_of_active_parameters(kind: str, name: str) -> None:
     space = SPACES[name]
     history = History(space, kind, 11)
-    for _ in range(60 if kind != "gp" else 40):
+    for _ in range(60):
         history.step()
     for row in history.rows.values():
         space.validate(row.params)
@@ -259,12 +177,13 @@ def test_proposals_gather_where_the_objective_is_good(kind: str, direction: str)
     sampler = Sampler(space, kind, 1, direction)
     sign = 1 if direction == "minimize" else -1
     distances = []
-    for number in range(60 if kind != "gp" else 30):
+    for number in range(60):
         proposal = sampler.propose(number)
         distance = (proposal.params["x"] - 0.2) ** 2 + (math.log10(proposal.params["rate"]) + 1) ** 2 / 16
         sampler.observe(Observation(number, "complete", proposal.params, sign * distance, {}, proposal.notes))
         distances.append(distance)
-    assert sum(distances[-10:]) < sum(distances[:10]) / 2
+    # The middle one: a Gaussian process that has found the best point spends the odd trial on the far corners.
+    assert median(distances[-10:]) < median(distances[:10]) / 2
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random", "qmc"])
@@ -300,13 +219,13 @@ def test_other_seeds_and_other_numbers_propose_other_points() -> None:
 def test_what_is_unknown_or_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInput, match=r"'bayes'; expected one of tpe, random, grid, qmc, gp, cmaes"):
         Sampler(FLAT, "bayes", 0, "minimize")
-    monkeypatch.setattr("importlib.util.find_spec", dict.fromkeys(["torch"]).get)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert available("tpe") is None
     assert available("cmaes") == (
         "The sampler 'cmaes' needs cmaes, which is not installed. Type: pip install \"ockham[cmaes]\""
     )
-    with pytest.raises(InvalidInput, match=r"torch and scipy, which are not installed.*ockham\[gp\]"):
-        Sampler(FLAT, "gp", 0, "minimize")
+    with pytest.raises(InvalidInput, match=r"cmaes, which is not installed.*ockham\[cmaes\]"):
+        Sampler(FLAT, "cmaes", 0, "minimize")
 
 
 def test_a_thousand_rows_are_read_in_well_under_a_second() -> None:
@@ -322,7 +241,7 @@ def test_a_thousand_rows_are_read_in_well_under_a_second() -> None:
 def test_optuna_is_imported_only_when_a_sampler_is_made() -> None:
     program = (
         "import sys, tuner.sampling, tuner.stopping, tuner.budgets; "
-        "print([name for name in ('optuna', 'numpy', 'scipy', 'torch', 'cmaes') if name in sys.modules])"
+        "print([name for name in ('optuna', 'numpy', 'scipy', 'cmaes') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
