@@ -189,20 +189,20 @@ class ActiveStudy:
             return "stopped"
         return "failed" if self.budget.failed(self.progress()) else "finished"
 
-    def waiting(self, skip: int) -> int | None:
-        """The number of the trial to start next when `skip` others were picked before; None when there is none.
+    def waiting(self, skip: int) -> tuple[int, ...]:
+        """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
 
-        Queued trials come first, then proposals; a new proposal is asked for when both are used up.
+        Queued trials come first, then proposals; new ones are asked for when both are used up.
         """
-        limit = self.definition.workers
-        if self.halted or (limit is not None and len(self.running) + skip >= limit):
-            return None
-        if skip < len(self.queue):
-            return self.queue[skip]
-        ahead = skip - len(self.queue)
-        if ahead < len(self.proposed) or self.propose():
-            return self.proposed[ahead][0]
-        return None
+        if self.halted:
+            return ()
+        together = self.definition.together
+        if queued := list(self.queue)[skip : skip + together]:
+            return tuple(queued)
+        ahead = max(0, skip - len(self.queue))
+        if ahead >= len(self.proposed):
+            self.propose()
+        return tuple(number for number, _ in list(self.proposed)[ahead : ahead + together])
 
     def proposal(self, number: int) -> Proposal:
         """The proposal that has no row yet under this number."""
@@ -227,20 +227,21 @@ class ActiveStudy:
         progress = self.progress()
         return self.budget.failed(progress) or self.budget.exhausted(progress) or self.exhausted
 
-    def propose(self) -> bool:
-        """Put one more proposal in `proposed`, unless the study is ending or the sampler has no more points."""
+    def propose(self) -> None:
+        """Put what a worker gets next in `proposed`, unless the study is ending or the sampler has no more points."""
         if self.ending() is not None:
-            return False
+            return
         number = len(self.points) + len(self.proposed)
+        size = min(self.definition.together, self.definition.trials - number)
         try:
-            first = self.definition.enqueue[number : number + 1]
-            proposal = Proposal(first[0]) if first else self.sampler.propose(number)
+            given = [Proposal(params) for params in self.definition.enqueue[number : number + size]]
+            proposals = given or self.sampler.propose_together(number, size, self.definition.liftable)
         except Exhausted as exhausted:
             self.exhausted = str(exhausted)
-            return False
-        self.proposed.append((number, proposal))
-        self.sampler.observe(Observation(number, "running", proposal.params, None, {}, proposal.notes))
-        return True
+            return
+        for following, proposal in enumerate(proposals, number):
+            self.proposed.append((following, proposal))
+            self.sampler.observe(Observation(following, "running", proposal.params, None, {}, proposal.notes))
 
     def until(self, attempt: Attempt) -> int:
         """The epoch at which the next decision about a trial is due."""

@@ -19,11 +19,11 @@ from workers.contract import Assignment, Member
 
 @dataclass(frozen=True)
 class Begun:
-    """An attempt that has its rows and that no worker has been told about yet."""
+    """Attempts that have their rows, for one worker that has not been told about them yet."""
 
     study: ActiveStudy
-    attempt: Attempt
-    checkpoint: Artifact | None  # what it resumes from; None: it starts at epoch 0
+    attempts: tuple[Attempt, ...]
+    checkpoints: dict[int, Artifact]  # what they resume from, by trial number; absent: from epoch 0
 
 
 AWAY = "Its coordinator went away; the trial resumes from its last checkpoint."
@@ -52,16 +52,18 @@ def release_dead(s: Session) -> None:
 
 
 def lease(
-    s: Session, study: ActiveStudy, numbers: Sequence[int], owner: str, seconds: float, certain: bool
+    s: Session, study: ActiveStudy, groups: Sequence[tuple[int, ...]], owner: str, seconds: float, certain: bool
 ) -> list[Begun]:
     """Give trials a row where they have none, a token each, and the checkpoint they resume from.
 
     Args:
+        groups: numbers of the trials that get a worker together.
         certain: False after a transaction whose end was not seen: its rows may be there already.
 
     Raises:
         StudyBusy: a trial is another coordinator's.
     """
+    numbers = [number for group in groups for number in group]
     known = [number for number in numbers if number in study.points or not certain]
     rows = {row.number: row for row in trials.numbered(s, study.id, known)}
     ids = {number: row.id for number, row in rows.items()}
@@ -71,29 +73,32 @@ def lease(
     queued = [trial_id for trial_id in ids.values() if trial_id not in tokens]
     epochs = {trial_id: saved.epoch if saved else 0 for trial_id, saved in checkpoints.items()}
     tokens |= trials.lease(s, {trial_id: epochs.get(trial_id, 0) for trial_id in queued}, owner, seconds)
-    begun = []
     for number in numbers:
-        trial_id = ids[number]
-        if trial_id not in tokens:
+        if ids[number] not in tokens:
             raise StudyBusy(f"Trial {number} of study {study.name!r} was taken by another coordinator.")
-        attempt = Attempt(trial_id, number, tokens[trial_id], epochs.get(trial_id, 0))
-        begun.append(Begun(study, attempt, checkpoints.get(trial_id)))
-    return begun
+    attempts = {n: Attempt(ids[n], n, tokens[ids[n]], epochs.get(ids[n], 0)) for n in numbers}
+    saved = {n: checkpoint for n in numbers if (checkpoint := checkpoints.get(ids[n])) is not None}
+    return [Begun(study, tuple(attempts[number] for number in group), saved) for group in groups]
 
 
 def assign(begun: Begun, settings: Settings) -> Assignment:
-    """What a worker is told about an attempt."""
-    study, attempt = begun.study, begun.attempt
-    member = Member(
+    """What a worker is told about attempts."""
+    study, first = begun.study, begun.attempts[0]
+    training = study.definition.training(str(settings.artifacts), settings.import_paths)
+    name = f"{study.name}-{first.number}-{first.token}"
+    members = tuple(_member(begun, attempt) for attempt in begun.attempts)
+    return Assignment(name, training, members, study.definition.resources())
+
+
+def _member(begun: Begun, attempt: Attempt) -> Member:
+    checkpoint = begun.checkpoints.get(attempt.number)
+    return Member(
         trial=attempt.number,
         token=attempt.token,
-        params=study.points[attempt.number].params,
-        seed=trial_seed(study.definition.seed, attempt.number),
-        checkpoint=begun.checkpoint.key if begun.checkpoint else None,
+        params=begun.study.points[attempt.number].params,
+        seed=trial_seed(begun.study.definition.seed, attempt.number),
+        checkpoint=checkpoint.key if checkpoint else None,
     )
-    training = study.definition.training(str(settings.artifacts), settings.import_paths)
-    name = f"{study.name}-{attempt.number}-{attempt.token}"
-    return Assignment(name, training, (member,), study.definition.resources())
 
 
 def _new(study: ActiveStudy, number: int) -> trials.New:

@@ -159,24 +159,28 @@ class Coordinator:
     # --- fill -----------------------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        """Which trials get the free workers; the study with the fewest running comes first."""
+        """Which trials get the free workers; the study with the fewest workers comes first."""
         if any(rows.starts for rows in self._unwritten.values()):
             return  # the last transaction failed: what it was to start comes first
         room: dict[Resources, int] = {}
-        planned: Counter[int] = Counter()
+        busy = Counter(running.study.id for running in self._running.values())  # workers of each study
+        planned: Counter[int] = Counter()  # trials of each study
         open_studies = list(self.studies.values())
         while open_studies:
-            study = min(open_studies, key=lambda item: (len(item.running) + planned[item.id], item.id))
+            study = min(open_studies, key=lambda item: (busy[item.id], item.id))
             resources = study.definition.resources()
             if resources not in room:
                 room[resources] = self.launcher.room(resources)
-            number = study.waiting(planned[study.id]) if room[resources] > 0 else None
-            if number is None:
+            limit = study.definition.workers
+            allowed = room[resources] > 0 and (limit is None or busy[study.id] < limit)
+            group = study.waiting(planned[study.id]) if allowed else ()
+            if not group:
                 open_studies.remove(study)
                 continue
             room[resources] -= 1
-            planned[study.id] += 1
-            self._unwritten[study.id].starts.append(number)
+            busy[study.id] += 1
+            planned[study.id] += len(group)
+            self._unwritten[study.id].starts.append(group)
         if planned:
             failpoint("asked")
 
@@ -191,7 +195,8 @@ class Coordinator:
         answered, self._answered = self._answered, []
         self._unwritten.clear()
         for item in begun:
-            item.study.start(item.attempt)
+            for attempt in item.attempts:
+                item.study.start(attempt)
         self._due += [*answered, *begun]
         if answered:
             failpoint("reports_committed")
@@ -251,16 +256,17 @@ class Coordinator:
             self.launcher.advance(answered.assignment, running.until, SLICE_SECONDS, tuple(dropped))
 
     def _dispatch(self, begun: Begun) -> None:
-        study, attempt = begun.study, begun.attempt
+        study, attempts = begun.study, begun.attempts
         assignment = assign(begun, self.settings)
-        running = Running(study, {attempt.number: attempt}, study.until(attempt))
+        running = Running(study, {item.number: item for item in attempts}, min(map(study.until, attempts)))
         try:
             self.launcher.start(assignment)
             self.launcher.advance(assignment.id, running.until, SLICE_SECONDS)
         except LauncherError as error:
             unheard = Outcome("queued", cause="cancelled", message=str(error))
-            self._unwritten[study.id].retries.append((attempt, unheard))
-            study.move(attempt.number, "queued")
+            for attempt in reversed(attempts):
+                self._unwritten[study.id].retries.append((attempt, unheard))
+                study.move(attempt.number, "queued")
             raise
         self._running[assignment.id] = running
         failpoint("dispatched")

@@ -20,7 +20,7 @@ class Rows:
     decisions: list[decisions.New] = field(default_factory=list)
     ends: list[trials.End] = field(default_factory=list)
     retries: list[tuple[Attempt, Outcome]] = field(default_factory=list)  # attempts whose trials are queued again
-    starts: list[int] = field(default_factory=list)  # numbers of the trials that get a worker
+    starts: list[tuple[int, ...]] = field(default_factory=list)  # numbers of trials; each group gets a worker
 
     def __bool__(self) -> bool:
         return any(vars(self).values())
