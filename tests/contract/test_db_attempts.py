@@ -66,40 +66,6 @@ def test_a_stale_attempt_does_not_spoil_the_batch_it_is_in(database: Database) -
         assert [attempt.ended_at is None for attempt in trials.attempts(s, old.trial)] == [False, True]
 
 
-def test_a_stale_attempt_does_not_spoil_the_batch_it_is_in(database: Database) -> None:
-    with database.write() as s:
-        study = rows.study(s)
-        current, old = rows.held(s, study), rows.held(s, study)
-        again(s, old)
-        both, mine = (current, old), {(current.trial, current.token)}
-        assert reports.add(s, [reports.New(held.trial, held.token, 1, {"a": 1.0}, 1.0, 0.1) for held in both]) == mine
-        assert decisions.add(s, [decisions.New(held.trial, held.token, 1, "stop", "asha") for held in both]) == mine
-        saved = [artifacts.New(held.trial, held.token, "model", 1, f"key-{held.trial}", "5a", 1) for held in both]
-        assert artifacts.add(s, saved) == mine
-        assert trials.end(s, [trials.End(held.trial, held.token, "complete", 1.0) for held in both]) == 1
-        assert [trials.get_by_id(s, held.trial).state for held in both] == ["complete", "running"]
-        assert not reports.curve(s, old.trial) and not decisions.of(s, old.trial)
-        assert [row.key for row in artifacts.of_study(s, study)] == [f"key-{current.trial}"]
-        assert [attempt.ended_at is None for attempt in trials.attempts(s, old.trial)] == [False, True]
-
-
-def test_a_stale_attempt_does_not_spoil_the_batch_it_is_in(database: Database) -> None:
-    with database.write() as s:
-        study = rows.study(s)
-        current, old = rows.held(s, study), rows.held(s, study)
-        again(s, old)
-        both, mine = (current, old), {(current.trial, current.token)}
-        assert reports.add(s, [reports.New(held.trial, held.token, 1, {"a": 1.0}, 1.0, 0.1) for held in both]) == mine
-        assert decisions.add(s, [decisions.New(held.trial, held.token, 1, "stop", "asha") for held in both]) == mine
-        saved = [artifacts.New(held.trial, held.token, "model", 1, f"key-{held.trial}", "5a", 1) for held in both]
-        assert artifacts.add(s, saved) == mine
-        assert trials.end(s, [trials.End(held.trial, held.token, "complete", 1.0) for held in both]) == 1
-        assert [trials.get_by_id(s, held.trial).state for held in both] == ["complete", "running"]
-        assert not reports.curve(s, old.trial) and not decisions.of(s, old.trial)
-        assert [row.key for row in artifacts.of_study(s, study)] == [f"key-{current.trial}"]
-        assert [attempt.ended_at is None for attempt in trials.attempts(s, old.trial)] == [False, True]
-
-
 def test_where_attempts_overlap_the_newest_counts(database: Database) -> None:
     with database.write() as s:
         study = rows.study(s)
