@@ -2,7 +2,8 @@
 
 The functions are traced with shapes left open, and activation and optimizer are chosen inside (`tf.switch_case`), so
 that one trace per depth and loss serves every width, batch size, activation, optimizer and number of members. Members
-see the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are paired.
+see the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are
+paired.
 
 A row of `hyper` is (learning rate, L1, L2, dropout rate) of a member. The gradient of the sum of the members' losses is
 each member's own gradient; the penalty is differentiated by hand, apart from the data loss.
