@@ -78,21 +78,26 @@ def curves(events: Events) -> dict[tuple[int, int], dict[str, float]]:
     return {(report.trial, report.epoch): report.metrics for report in events.reports}
 
 
-def saved_weights(training: Training, events: Events) -> dict[int, list[np.ndarray]]:
-    import keras
+def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: Events) -> dict[int, list[np.ndarray]]:
+    """The weights of the saved models, read as promotion reads them: into a model that was built anew."""
+    from workers import keras_files, models
+    from workers.data import load
 
-    folder = Path(training.artifacts)
-    models = {item.trial: item.key for item in events.saved if item.kind == "model"}
-    return {
-        trial: keras.saving.load_model(folder / key / "model.keras", compile=False).get_weights()
-        for trial, key in models.items()
-    }
+    assert training.data is not None
+    parts = load(training.data, training.import_paths)
+    found = {}
+    for item in events.saved:
+        model = models.mlp(points[item.trial], parts)
+        keras_files.build_variables(model, parts)
+        keras_files.load_weights(model, Path(training.artifacts) / item.key / "model.keras")
+        found[item.trial] = model.get_weights()
+    return found
 
 
 def assert_equal(training: Training, points: Sequence[dict[str, Any]]) -> None:
     """Metrics and best weights of each member equal those of the trial alone, to float32's tolerance."""
     stacked = together(training, points)
-    weights = saved_weights(training, stacked)
+    weights = saved_weights(training, points, stacked)
     single = alone(training, points)
     expected = curves(single)
     assert curves(stacked).keys() == expected.keys()
@@ -101,7 +106,7 @@ def assert_equal(training: Training, points: Sequence[dict[str, Any]]) -> None:
         assert metrics == pytest.approx(expected[key], rel=2e-5, abs=2e-6), key
     assert sorted(ended.trial for ended in stacked.ended) == list(range(len(points)))
     assert {ended.cause for ended in stacked.ended} == {None}
-    for trial, arrays in saved_weights(training, single).items():
+    for trial, arrays in saved_weights(training, points, single).items():
         for ours, theirs in zip(weights[trial], arrays, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 

@@ -173,6 +173,7 @@ class Cohort:
         epoch, lane = seat.progress.best_epoch, seat.lane
         if epoch is not None:
             model = models.mlp(lane.member.params, self._parts)
+            keras_files.build_variables(model, self._parts)  # the optimizer's too, which whoever loads it expects
             model.set_weights(shape.layout.weights(np.asarray(best)))
             with keras_files.model(model, self._parts) as content:
                 self._checkpoints[lane].save("model", epoch, content)
