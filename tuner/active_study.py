@@ -17,7 +17,7 @@ from db.engine import Session
 from db.tables import Study, Trial
 from tuner.budgets import Budget, Progress
 from tuner.definition import StudyDefinition
-from tuner.outcomes import best_point
+from tuner.outcomes import RETRIES, best_point
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
 
@@ -192,13 +192,17 @@ class ActiveStudy:
     def waiting(self, skip: int) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
 
-        Queued trials come first, then proposals; new ones are asked for when both are used up.
+        Queued trials come first, then proposals; new ones are asked for when both are used up. A trial whose worker
+        was lost is given a worker of its own: one that ends its worker must not take the same others with it twice.
         """
         if self.halted:
             return ()
         together = self.definition.together
         if queued := list(self.queue)[skip : skip + together]:
-            return tuple(queued)
+            suspects = [number for number in queued if not RETRIES.keys().isdisjoint(self.points[number].causes)]
+            if suspects[:1] == queued[:1]:
+                return (queued[0],)
+            return tuple(queued[: queued.index(suspects[0])] if suspects else queued)
         ahead = max(0, skip - len(self.queue))
         if ahead >= len(self.proposed):
             self.propose()
