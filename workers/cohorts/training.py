@@ -169,14 +169,11 @@ class Cohort:
             self._finish(seat, stack.shape, stack.row(seat)[1])
 
     def _finish(self, seat: Seat, shape: Shape, best: Any) -> None:
-        """Save a member's best weights as the model that Keras builds for it, and end the trial."""
+        """Save a member's best weights, which the model that Keras builds for it takes, and end the trial."""
         epoch, lane = seat.progress.best_epoch, seat.lane
         if epoch is not None:
-            model = models.mlp(lane.member.params, self._parts)
-            keras_files.build_variables(model, self._parts)  # the optimizer's too, which whoever loads it expects
-            model.set_weights(shape.layout.weights(np.asarray(best)))
-            with keras_files.model(model, self._parts) as content:
-                self._checkpoints[lane].save("model", epoch, content)
+            content = keras_files.weights(shape.layout.weights(np.asarray(best)), self._parts)
+            self._checkpoints[lane].save("model", epoch, content)
         lane.end(best_epoch=epoch)
 
 
