@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,37 @@ import numpy as np
 from search_spaces import Space
 from tuner.encoding import Encoding, Floats, keys
 from tuner.expected_improvement import Search
-from tuner.gaussian_process import Hyperparameters, Posterior, compressed, fit
+from tuner.gaussian_process import Hyperparameters, Posterior, compressed, fit, one_thread
 from tuner.points import Observation, Proposal, Taken, distinct
 from tuner.sequences import Sobol
 
 START = 10  # finished trials with an objective before the first regression
+FIRST_STRUCTURES = 5  # structures before it, where trials are proposed together; or four times as many trials
 _OFTEN, _GROWTH = 40, 1.08  # a fit at each trial up to here, then when there are so many times more
 _MOST_FITTED, _MOST_KNOWN = 250, 400  # observations in a fit, and in the posterior; the work grows with their cube
-_MOST_PENDING = 100  # running trials that are taken into account
+_MOST_RUNNING = 100  # running trials that are taken into account
 _RANKED = 20  # candidates that are looked at for one that nobody has
 _NOTE = "gp_fit"  # how many trials were fitted, and the logarithms of the hyperparameters
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a regression is made of."""
+
+    places: Floats  # of the finished trials
+    values: Floats  # what each of them counts as, smaller is better
+    judged: int  # how many of them have an objective of their own
+    running: Floats  # places
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A trial in numbers."""
+
+    places: Floats
+    key: bytes
+    state: str  # complete, pruned, failed or running
+    value: float  # smaller is better
 
 
 class GaussianProcess:
@@ -39,13 +61,14 @@ class GaussianProcess:
         self._encoding = Encoding(space)
         self._start = Sobol(space, seed)
         self._sign = 1.0 if direction == "minimize" else -1.0
-        self._rows: dict[int, tuple[Observation, Floats]] = {}
+        self._rows: dict[int, _Row] = {}
         self._fits: dict[int, list[float]] = {}
 
     def observe(self, observation: Observation) -> None:
         self.forget(observation.number)
         if observation.params:
-            self._rows[observation.number] = observation, self._encoding.places(observation.params)
+            places = self._encoding.places(observation.params)
+            self._rows[observation.number] = _Row(places, keys(places[None])[0], *self._judged(observation))
         if len(observation.notes.get(_NOTE, ())) == len(self._encoding.names) + 3:
             self._fits[observation.number] = observation.notes[_NOTE]
 
@@ -54,71 +77,75 @@ class GaussianProcess:
         self._fits.pop(number, None)
 
     def propose(self, number: int, seed: int, taken: Taken) -> Proposal:
-        search, notes = self._search(seed)
-        if search is None:
+        known = self._known()
+        if known.judged < START:
             return self._start.propose(number, seed, taken)
-        points = [self._encoding.point(places) for places in search.best()[:_RANKED]]
+        with one_thread():
+            search, notes = self._search(known, seed)
+            points = [self._encoding.point(places) for places in search.best()[:_RANKED]]
         return Proposal(next((point for point in points if not taken(point)), points[0]), notes)
 
     def propose_together(
         self, number: int, size: int, varied: Collection[str], seed: int, taken: Taken
     ) -> list[Proposal]:
-        search, notes = self._search(seed)
-        if search is None:
+        known, columns = self._known(), self._encoding.columns(varied)
+        structures = set(keys(np.where(columns, 0.5, known.places)))
+        if known.judged < (START if len(structures) >= FIRST_STRUCTURES else START * 4):
             return self._start.propose_together(number, size, varied, seed, taken)
-        chosen = search.together(size, self._encoding.columns(varied))
+        with one_thread():
+            search, notes = self._search(known, seed)
+            chosen = search.together(size, columns)
         proposals = distinct((Proposal(self._encoding.point(places)) for places in chosen), size, taken)
         return [Proposal(proposal.params, {} if k else notes) for k, proposal in enumerate(proposals)]
 
-    def _search(self, seed: int) -> tuple[Search | None, dict[str, Any]]:
-        """The search for the next points, and what to note on a trial that comes of it; None before the first fit."""
-        known, values, pending = self._table()
-        if len(known) < START:
-            return None, {}
-        targets, encoding = compressed(values), self._encoding
-        fitted = max(self._fits.values(), default=[0.0])
-        notes = {}
-        if len(values) > fitted[0] and (len(values) <= _OFTEN or len(values) >= fitted[0] * _GROWTH):
-            rows = _spread(values, _MOST_FITTED)
-            usual = Hyperparameters.usual(len(encoding.names))
-            start = Hyperparameters(fitted[1:]) if fitted[1:] else usual
-            found = fit(encoding.features(known[rows]), encoding.groups, targets[rows], start)
-            fitted = [len(values), *found.logs.tolist()]
-            notes = {_NOTE: fitted}
-        rows = _spread(values, _MOST_KNOWN)
-        features = encoding.features(known[rows]), encoding.features(pending)
-        posterior = Posterior(features[0], encoding.groups, targets[rows], features[1], Hyperparameters(fitted[1:]))
-        tried = set(keys(np.array([places for _, places in self._rows.values()])))
-        return Search(encoding, posterior, np.vstack([known[rows], pending]), tried, np.random.default_rng(seed)), notes
+    def _search(self, known: _Known, seed: int) -> tuple[Search, dict[str, Any]]:
+        """The search for the next points, and what to note on a trial that comes of it."""
+        encoding, targets = self._encoding, compressed(known.values)
+        at, notes = self._fitted(known, targets)
+        rows = _spread(known.values, _MOST_KNOWN)
+        features = encoding.features(known.places[rows]), encoding.features(known.running)
+        posterior = Posterior(features[0], encoding.groups, targets[rows], features[1], at)
+        made_of = np.vstack([known.places[rows], known.running])
+        tried = {row.key for row in self._rows.values()}
+        return Search(encoding, posterior, made_of, tried, np.random.default_rng(seed)), notes
 
-    def _table(self) -> tuple[Floats, Floats, Floats]:
-        """Places of the finished trials, what each counts as, smaller is better, and places of the running ones."""
-        complete: list[tuple[Floats, float]] = []
-        pruned: list[tuple[Floats, float]] = []
-        failed, running = [], []
-        for _, (row, places) in sorted(self._rows.items()):
-            value = self._value(row)
-            if row.state == "running":
-                running.append(places)
-            elif value is None:
-                failed.append(places)
-            else:
-                (complete if row.state == "complete" else pruned).append((places, value))
-        half = float(np.median([value for _, value in complete])) if complete else -math.inf
-        told = [*complete, *((places, max(value, half)) for places, value in pruned)]
-        if len(told) < START:
-            return np.empty((0, 0)), np.empty(0), np.empty((0, 0))
-        worst = max(value for _, value in told)
-        told += [(places, worst) for places in failed]
-        pending = np.array(running[-_MOST_PENDING:]).reshape(-1, len(self._encoding.names))
-        return np.array([places for places, _ in told]), np.array([value for _, value in told]), pending
+    def _fitted(self, known: _Known, targets: Floats) -> tuple[Hyperparameters, dict[str, Any]]:
+        """The hyperparameters of the last fit, or of a new one where that is due, which is noted."""
+        size, last = len(targets), max(self._fits.values(), default=[0.0])
+        if size <= last[0] or (size > _OFTEN and size < last[0] * _GROWTH):
+            return Hyperparameters(last[1:]), {}
+        rows = _spread(known.values, _MOST_FITTED)
+        start = Hyperparameters(last[1:]) if last[1:] else Hyperparameters.usual(len(self._encoding.names))
+        features = self._encoding.features(known.places[rows])
+        found = fit(features, self._encoding.groups, targets[rows], start)
+        return found, {_NOTE: [size, *found.logs.tolist()]}
 
-    def _value(self, row: Observation) -> float | None:
-        """The objective, or the last one that a pruned trial reported, smaller is better; None for a failure."""
-        value = row.value if row.state == "complete" else None
-        if row.state == "pruned":
-            value = next((row.curve[e] for e in sorted(row.curve, reverse=True) if math.isfinite(row.curve[e])), None)
-        return None if value is None or not math.isfinite(value) else self._sign * value
+    def _known(self) -> _Known:
+        """What every trial counts as; nothing where none has an objective."""
+        by_state: dict[str, list[_Row]] = {"complete": [], "pruned": [], "failed": [], "running": []}
+        for number in sorted(self._rows):
+            by_state[self._rows[number].state].append(self._rows[number])
+        complete = [row.value for row in by_state["complete"]]
+        half = float(np.median(complete)) if complete else -math.inf
+        values = [*complete, *(max(row.value, half) for row in by_state["pruned"])]
+        judged = len(values)
+        if values:
+            values += [max(values)] * len(by_state["failed"])
+        rows = [*by_state["complete"], *by_state["pruned"], *by_state["failed"]][: len(values)]
+        running = self._table(by_state["running"][-_MOST_RUNNING:])
+        return _Known(self._table(rows), np.array(values), judged, running)
+
+    def _table(self, rows: list[_Row]) -> Floats:
+        return np.array([row.places for row in rows]).reshape(-1, len(self._encoding.names))
+
+    def _judged(self, observation: Observation) -> tuple[str, float]:
+        """A trial's state, in which a value that is not finite is a failure, and its value, smaller is better."""
+        state, value, curve = observation.state, observation.value, observation.curve
+        if state == "pruned":
+            value = next((curve[e] for e in sorted(curve, reverse=True) if math.isfinite(curve[e])), None)
+        if state in ("complete", "pruned"):
+            return (state, self._sign * value) if value is not None and math.isfinite(value) else ("failed", math.inf)
+        return state, math.inf
 
 
 def _spread(values: Floats, most: int) -> Any:

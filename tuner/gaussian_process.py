@@ -8,12 +8,15 @@ needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 
 from tuner.encoding import Floats
 
@@ -39,6 +42,19 @@ def compressed(values: Floats) -> Floats:
         return np.zeros_like(y)
     shaped = np.log(np.minimum(y - best, 3.0 * half) + 0.5 * half)
     return np.asarray((shaped - shaped.mean()) / (shaped.std() or 1.0))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra on one thread. Beside training, which has the cores, two threads take ten times as long as one."""
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _thread_pools() -> Any:
+    """The thread pools of NumPy and SciPy, both of which are loaded by now."""
+    return ThreadpoolController()
 
 
 class Hyperparameters:
@@ -82,7 +98,8 @@ class Loss:
     def __call__(self, logs: Floats) -> tuple[float, Floats]:
         at = Hyperparameters(logs.tolist())
         scaled = self._x / at.lengths[self._groups]
-        kernel, slope = _matern(_squares(scaled, scaled))
+        apart = squares(scaled, scaled)
+        kernel, slope = _matern(apart), _matern_slope(apart)
         factor = _cholesky(at.signal * kernel, at.noise + _JITTER * at.signal)
         inverse = lapack.dpotri(factor, lower=1)[0]
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
@@ -112,7 +129,7 @@ class Posterior:
         self._at, self._inverse_lengths = at, 1.0 / at.lengths[np.asarray(groups)]
         self._known = len(targets)
         self._x = np.vstack([features, pending]) * self._inverse_lengths
-        kernel = at.signal * _matern(_squares(self._x, self._x))[0]
+        kernel = at.signal * _matern(squares(self._x, self._x))
         self._factor = _cholesky(kernel, at.noise + _JITTER * at.signal)
         # The leading block of the factor is the factor of the points that have a target.
         self._alpha = lapack.dpotrs(self._factor[: self._known, : self._known], targets, lower=1)[0]
@@ -128,7 +145,7 @@ class Posterior:
         """Mean and covariance matrix of the objective without its noise at these rows."""
         mean, halves = self._halves(features)
         scaled = features * self._inverse_lengths
-        return mean, self._at.signal * _matern(_squares(scaled, scaled))[0] - halves.T @ halves
+        return mean, self._at.signal * _matern(squares(scaled, scaled)) - halves.T @ halves
 
     def _halves(self, features: Floats) -> tuple[Floats, Floats]:
         cross = self._cross(features)
@@ -136,20 +153,26 @@ class Posterior:
         return cross[: self._known].T @ self._alpha, halves
 
     def _cross(self, features: Floats) -> Floats:
-        return np.asarray(self._at.signal * _matern(_squares(self._x, features * self._inverse_lengths))[0])
+        return np.asarray(self._at.signal * _matern(squares(self._x, features * self._inverse_lengths)))
 
 
-def _squares(left: Floats, right: Floats) -> Floats:
+def squares(left: Floats, right: Floats) -> Floats:
     """Squared distances between the rows of two matrices."""
-    both = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2.0 * left @ right.T
-    return np.asarray(np.maximum(both, 0.0))
+    both = left @ (-2.0 * right.T)
+    both += (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)
+    return np.asarray(np.maximum(both, 0.0, out=both))
 
 
-def _matern(squares: Floats) -> tuple[Floats, Floats]:
-    """Correlations at squared distances, and their derivatives by the squared distance."""
+def _matern(squares: Floats) -> Floats:
+    """Correlations at squared distances."""
     root = np.sqrt(5.0 * squares)
-    decay = np.exp(-root)
-    return np.asarray((1.0 + root + 5.0 / 3.0 * squares) * decay), np.asarray(-5.0 / 6.0 * (1.0 + root) * decay)
+    return np.asarray((1.0 + root + 5.0 / 3.0 * squares) * np.exp(-root))
+
+
+def _matern_slope(squares: Floats) -> Floats:
+    """The derivatives of the correlations by the squared distance."""
+    root = np.sqrt(5.0 * squares)
+    return np.asarray(-5.0 / 6.0 * (1.0 + root) * np.exp(-root))
 
 
 def _cholesky(kernel: Floats, diagonal: float) -> Floats:

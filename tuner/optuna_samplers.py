@@ -8,24 +8,32 @@ left RUNNING would push proposals away from its point for ever.
 from __future__ import annotations
 
 import math
-import random
 import warnings
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from search_spaces import Choice, Fixed, Int, Space
+from tuner.gaussian_process import one_thread
 from tuner.points import Observation, Proposal, Taken, define_by_run, distinct, variation
-from tuner.variations import GoodVariations
+from tuner.sequences import Sobol
+from tuner.variations import Variations
+
+START = 10  # structures of a Sobol sequence before TPE is asked; it would draw as many at random itself
+ENOUGH = 8  # finished trials for each of them after which TPE is asked in any case
 
 
 class OptunaSampler:
     """`tpe` and `random`: Optuna's samplers over an in-memory study whose trials can be replaced."""
 
-    def __init__(self, kind: str, space: Space, direction: str) -> None:
+    def __init__(self, kind: str, space: Space, seed: int, direction: str) -> None:
         import optuna
 
-        self._kind, self._space = kind, space
+        self._kind, self._space, self._direction = kind, space, direction
+        self._start = Sobol(space, seed)
         self._distributions = {name: _distribution(domain) for name, domain in space.free.items()}
         self._storage = optuna.storages.InMemoryStorage()
         loud = optuna.logging.get_verbosity()
@@ -33,10 +41,10 @@ class OptunaSampler:
         self._study = optuna.create_study(storage=self._storage, direction=direction)
         optuna.logging.set_verbosity(loud)
         self._rows = 0
-        self._good = GoodVariations(space, direction)
+        self._finished = Variations(space, direction)
 
     def observe(self, observation: Observation) -> None:
-        self._good.observe(observation)
+        self._finished.observe(observation)
         while self._rows <= observation.number:
             self._storage.create_new_trial(0, template_trial=_frozen(Observation(self._rows, "failed", {}), {}, {}))
             self._rows += 1
@@ -64,16 +72,30 @@ class OptunaSampler:
     def propose_together(
         self, number: int, size: int, varied: Collection[str], seed: int, taken: Taken
     ) -> list[Proposal]:
-        first = self.propose(number, seed, taken)
-        draw = random.Random(seed)
-        variations = self._anywhere if self._kind == "random" else self._good.draws
-        return distinct(chain([first], map(Proposal, variations(first.params, varied, draw))), size, taken)
+        draw = np.random.default_rng(seed)
+        if self._kind == "random":
+            anywhere = self._anywhere(self.propose(number, seed, taken).params, varied, draw)
+            return distinct(map(Proposal, anywhere), size, taken)
+        first = self._structure(number, seed, varied, taken)
+        if first is None:
+            return self._start.propose_together(number, size, varied, seed, taken)
+        with one_thread():
+            return distinct(map(Proposal, chain([first], self._finished.draws(first, varied, draw))), size, taken)
 
-    def _anywhere(
-        self, first: dict[str, Any], varied: Collection[str], draw: random.Random
-    ) -> Iterator[dict[str, Any]]:
+    def _structure(self, number: int, seed: int, varied: Collection[str], taken: Taken) -> dict[str, Any] | None:
+        """A point with the structure to try next; None while too few have been tried."""
+        structures = self._finished.representatives(varied)
+        if len(structures) < START:  # later there will hardly be more: the space is small
+            known = len(self._finished)
+            return self.propose(number, seed, taken).params if known >= ENOUGH * START else None
+        study = OptunaSampler(self._kind, self._space, seed, self._direction)
+        for place, observation in enumerate(structures):
+            study.observe(replace(observation, number=place))
+        return study.propose(len(structures), seed, taken).params
+
+    def _anywhere(self, first: dict[str, Any], varied: Collection[str], draw: Any) -> Iterator[dict[str, Any]]:
         while True:
-            yield variation(self._space, first, varied, {name: draw.random() for name in sorted(varied)})
+            yield variation(self._space, first, varied, {name: float(draw.random()) for name in sorted(varied)})
 
     def _asked(self, trial: Any, name: str) -> Any:
         domain = self._space.parameters[name]

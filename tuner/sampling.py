@@ -184,4 +184,4 @@ def _method(kind: str, space: Space, seed: int, direction: str) -> Method:
         return GaussianProcess(space, seed, direction)
     from tuner.optuna_samplers import OptunaSampler
 
-    return OptunaSampler(kind, space, direction)
+    return OptunaSampler(kind, space, seed, direction)

@@ -31,6 +31,7 @@ HOMES = {
     "ray": ("workers/launchers/ray_actors/",),
     "optuna": ("tuner/optuna_samplers.py", "search_spaces/adapters/optuna.py"),
     "scipy": ("tuner/gaussian_process.py", "tuner/expected_improvement.py"),
+    "threadpoolctl": ("tuner/gaussian_process.py",),
     "keras_tuner": ("workers/hyperparameters.py", "search_spaces/adapters/keras_tuner.py"),
     "sqlalchemy": ("db/",),
     "alembic": ("db/",),
