@@ -50,9 +50,11 @@ def ockham_seconds(trials: int, url: str | None, launcher: Launcher, round_numbe
         submit(parse({**form, **limits}), lambda _: CheckReport(), settings)
         coordinator = Coordinator(database, launcher, settings, only=name)
         begin = time.perf_counter()
-        while study_row(database, name).state == "active":
-            if not coordinator.step():
+        busy = coordinator.step()
+        while coordinator.studies:  # as an embedded run does it
+            if not busy:
                 coordinator.wait(0.05)
+            busy = coordinator.step()
         seconds = time.perf_counter() - begin
         with database.read() as s:
             stored = sum(len(curve) for curve in reports.objectives(s, study_row(database, name).id).values())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
@@ -9,23 +12,28 @@ from db import dialects, trials
 from db.tables import Artifact, ModelVersion, Trial, table
 
 
-def add(s: Session, trial_id: int, token: int, *, kind: str, epoch: int, key: str, sha256: str, bytes: int) -> bool:  # noqa: A002
-    """Store that an attempt saved an artifact. False: the token is stale, and nothing was changed.
+@dataclass(frozen=True)
+class New:
+    """What an attempt saved."""
 
-    A key that is there already is kept as it is.
+    trial_id: int
+    token: int
+    kind: str  # "checkpoint" (to resume from) or "model" (the trial's best weights)
+    epoch: int  # whose weights these are
+    key: str  # the folder's key in the artifact store
+    sha256: str  # of the folder's manifest.json
+    bytes: int
 
-    Args:
-        kind: "checkpoint" (to resume from) or "model" (the trial's best weights).
-        epoch: whose weights these are.
-        key: the folder's key in the artifact store.
-        sha256: of the folder's manifest.json.
+
+def add(s: Session, new: Sequence[New]) -> set[tuple[int, int]]:
+    """Store what attempts saved. Returns the attempts, as `(trial_id, token)`, whose token is not stale; only theirs
+    is stored. A key that is there already is kept as it is.
     """
-    if not trials.fenced(s, trial_id, token):
-        return False
-    values = {"trial_id": trial_id, "token": token, "kind": kind, "epoch": epoch, "key": key}
-    statement = dialects.insert(s, table(Artifact)).values(**values, sha256=sha256, bytes=bytes)
-    s.execute(statement.on_conflict_do_nothing(index_elements=["key"]))
-    return True
+    current = trials.fenced(s, {(item.trial_id, item.token) for item in new})
+    rows = [vars(item) for item in new if (item.trial_id, item.token) in current]
+    if rows:
+        s.execute(dialects.insert(s, table(Artifact)).on_conflict_do_nothing(index_elements=["key"]), rows)
+    return current
 
 
 def checkpoint(s: Session, trial_id: int) -> Artifact | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -12,37 +14,32 @@ from db.tables import Decision, table
 from db.types import clean
 
 
-def add(
-    s: Session,
-    trial_id: int,
-    token: int,
-    *,
-    epoch: int,
-    action: str,
-    rule: str,
-    value: float | None = None,
-    threshold: float | None = None,
-    rivals: Any = (),
-    reason: str = "",
-) -> bool:
-    """Store the decision about an attempt at an epoch. False: the token is stale, and nothing was changed.
+@dataclass(frozen=True)
+class New:
+    """What was decided about an attempt at an epoch."""
+
+    trial_id: int
+    token: int
+    epoch: int
+    action: str
+    rule: str
+    value: float | None = None  # what the trial had; NaN is stored as None
+    threshold: float | None = None  # what it was compared with
+    rivals: Any = ()  # JSON, e.g. pairs of trial number and value
+    reason: str = ""  # one sentence
+
+
+def add(s: Session, new: Sequence[New]) -> set[tuple[int, int]]:
+    """Store decisions. Returns the attempts, as `(trial_id, token)`, whose token is not stale; only theirs are stored.
 
     The decision of an epoch is made once; saying it again changes nothing.
-
-    Args:
-        value: what the trial had, and `threshold` what it was compared with; NaN is stored as None.
-        rivals: JSON, e.g. pairs of trial number and value.
-        reason: one sentence.
     """
-    if not trials.fenced(s, trial_id, token):
-        return False
-    key = {"trial_id": trial_id, "token": token, "epoch": epoch}
-    found = {"value": value, "threshold": threshold, "rivals": rivals}
-    statement = dialects.insert(s, table(Decision)).values(
-        **key, action=action, rule=rule, reason=clean(reason), **found
-    )
-    s.execute(statement.on_conflict_do_nothing(index_elements=list(key)))
-    return True
+    current = trials.fenced(s, {(item.trial_id, item.token) for item in new})
+    rows = [vars(item) | {"reason": clean(item.reason)} for item in new if (item.trial_id, item.token) in current]
+    if rows:
+        key = ["trial_id", "token", "epoch"]
+        s.execute(dialects.insert(s, table(Decision)).on_conflict_do_nothing(index_elements=key), rows)
+    return current
 
 
 def of(s: Session, trial_id: int) -> list[Decision]:

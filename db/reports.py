@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from db import dialects
+from db import dialects, trials
 from db.tables import Report, Trial, table
 
 
-def add(
-    s: Session, trial_id: int, token: int, rows: Sequence[tuple[int, dict[str, float], float | None, float]]
-) -> bool:
-    """Store the epochs that an attempt reports. False: the token is stale, and nothing was changed.
+@dataclass(frozen=True)
+class New:
+    """What an attempt reported about one epoch."""
 
-    Args:
-        rows: (epoch, metrics, objective, seconds). An epoch that is there already for this token is kept as it is,
-            so saying the same again is harmless. An objective that is NaN is stored as None; metrics keep it.
+    trial_id: int
+    token: int
+    epoch: int
+    metrics: dict[str, Any]
+    objective: float | None  # NaN is stored as None; the metrics keep it
+    seconds: float
+
+
+_REACHED = update(table(Trial)).where(Trial.id == bindparam("the_trial")).values(epochs=bindparam("reached"))
+
+
+def add(s: Session, new: Sequence[New]) -> set[tuple[int, int]]:
+    """Store what attempts report: three statements, however many they are.
+
+    Returns the attempts, as `(trial_id, token)`, whose reports were taken; where the token is stale, nothing was
+    changed. An epoch that is there already for its token is kept as it is, so saying the same again is harmless.
     """
-    mine = (Trial.id == trial_id, Trial.token == token, Trial.state == "running")
-    latest = max((epoch for epoch, *_ in rows), default=None)
-    statement = update(table(Trial)).where(*mine).values(epochs=func.coalesce(latest, Trial.epochs))
-    if s.scalars(statement.returning(Trial.id)).one_or_none() is None:
-        return False
-    if rows:
-        key = ["trial_id", "token", "epoch"]
-        insert = dialects.insert(s, table(Report)).on_conflict_do_nothing(index_elements=key)
-        s.execute(insert, [_values(trial_id, token, *row) for row in rows])
-    return True
+    current = trials.fenced(s, {(item.trial_id, item.token) for item in new})
+    taken = [item for item in new if (item.trial_id, item.token) in current]
+    if not taken:
+        return current
+    reached: dict[int, int] = {}
+    for item in taken:
+        reached[item.trial_id] = max(item.epoch, reached.get(item.trial_id, 0))
+    s.execute(_REACHED, [{"the_trial": trial_id, "reached": epoch} for trial_id, epoch in reached.items()])
+    insert = dialects.insert(s, table(Report)).on_conflict_do_nothing(index_elements=["trial_id", "token", "epoch"])
+    s.execute(insert, [vars(item) for item in taken])
+    return current
 
 
 def curve(s: Session, trial_id: int) -> list[Report]:
@@ -58,10 +72,3 @@ def epochs(s: Session, study_id: int) -> dict[int, int]:
     count = func.count(Report.epoch.distinct())
     joined = select(Trial.number, count).join(Trial, Trial.id == Report.trial_id).where(Trial.study_id == study_id)
     return dict(s.execute(joined.group_by(Trial.number)).all())
-
-
-def _values(
-    trial_id: int, token: int, epoch: int, metrics: dict[str, float], objective: float | None, seconds: float
-) -> dict[str, Any]:
-    key = {"trial_id": trial_id, "token": token, "epoch": epoch}
-    return {**key, "metrics": metrics, "objective": objective, "seconds": seconds}

@@ -6,102 +6,107 @@ changes nothing once the trial has a newer one or is not running.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db import clock, states
 from db.tables import Attempt, Trial, finite, table
 from db.types import clean, tail
 
-_AT_ONCE = 500  # attempts in one heartbeat statement; SQLite allows 32766 bound values
+_AT_ONCE = 500  # attempts in one statement; SQLite allows 32766 bound values
 _RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class New:
+    """A trial that has no row yet."""
+
+    number: int
+    params: dict[str, Any]
+    seed: int
+    notes: dict[str, Any]  # what the sampler wants to remember
+
+
+@dataclass(frozen=True)
+class End:
+    """How a running attempt ends, and its trial with it."""
+
+    trial_id: int
+    token: int
+    state: str  # "complete", "pruned", "failed" or "cancelled"
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: int | None = None  # trained in all; None: as the reports said
+    cause: str | None = None
+    message: str = ""
+    log: str = ""  # its last 64 KiB are kept, with the attempt
+
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def create(
-    s: Session, study_id: int, *, number: int, params: dict[str, Any], seed: int, notes: dict[str, Any]
-) -> Trial:
-    """A new queued trial. Its number must be free in the study."""
-    values = {"study_id": study_id, "number": number, "params": params, "seed": seed, "notes": notes}
-    return s.scalars(insert(Trial).values(values).returning(Trial)).one()
+def create(s: Session, study_id: int, new: Sequence[New]) -> dict[int, int]:
+    """New queued trials. Their numbers must be free in the study. Returns ids by number."""
+    statement = insert(table(Trial)).returning(Trial.number, Trial.id)
+    return dict(s.execute(statement, [{"study_id": study_id, **vars(item)} for item in new]).all()) if new else {}
 
 
-def lease(s: Session, trial_id: int, worker: str, seconds: float, resumed_from: int | None = None) -> int | None:
-    """Begin an attempt at a queued trial. Returns its token, or None: the trial is not queued.
+def lease(s: Session, begun: Mapping[int, int | None], worker: str, seconds: float) -> dict[int, int]:
+    """Begin an attempt at each of these queued trials. Returns tokens by id, without those that are not queued.
 
     Args:
-        worker: who runs it, for people to read.
-        seconds: until the lease ends unless a heartbeat comes.
-        resumed_from: epoch of the checkpoint that the attempt begins with.
+        begun: per trial id, the epoch of the checkpoint that the attempt begins with; None: it begins at 0.
+        worker: who runs them, for people to read.
+        seconds: until the leases end unless a heartbeat comes.
     """
     began = {"token": Trial.token + 1, "started_at": func.coalesce(Trial.started_at, clock.now())}
     queued = Trial.state.in_(states.sources(states.TRIAL, _RUNNING))
-    statement = update(table(Trial)).where(Trial.id == trial_id, queued).values(state=_RUNNING, **began)
-    token = s.scalars(statement.returning(Trial.token)).one_or_none()
-    if token is None:
-        return None
-    attempt = {"trial_id": trial_id, "token": token, "worker": worker, "resumed_from": resumed_from}
-    s.execute(insert(table(Attempt)).values(lease_until=clock.later(seconds), **attempt))
-    return token
+    statement = update(table(Trial)).where(Trial.id.in_(begun), queued).values(state=_RUNNING, **began)
+    tokens: dict[int, int] = dict(s.execute(statement.returning(Trial.id, Trial.token)).all())
+    attempts = [
+        {"trial_id": trial_id, "token": token, "worker": worker, "resumed_from": begun[trial_id]}
+        for trial_id, token in tokens.items()
+    ]
+    if attempts:
+        s.execute(insert(table(Attempt)).values(lease_until=clock.later(seconds)), attempts)
+    return tokens
 
 
-def heartbeat(s: Session, attempts: Sequence[tuple[int, int]], seconds: float) -> set[int]:
+def heartbeat(s: Session, attempts: Collection[tuple[int, int]], seconds: float) -> set[int]:
     """Renew the leases of `(trial_id, token)` pairs. Returns the trials whose token is still the current one."""
-    alive: set[int] = set()
-    for start in range(0, len(attempts), _AT_ONCE):
-        pairs = attempts[start : start + _AT_ONCE]
-        current = select(Trial.id, Trial.token).where(Trial.id.in_([trial_id for trial_id, _ in pairs]), _running())
-        mine = tuple_(Attempt.trial_id, Attempt.token)
-        # Locked in one order and before the update, so that it sees what a requeue in another transaction did.
-        locked = s.execute(current.order_by(Trial.id).with_for_update(key_share=True)).all()
-        fenced = sorted(set(locked) & set(pairs))
-        beat = {"lease_until": clock.later(seconds), "heartbeat_at": clock.now()}
-        s.execute(update(table(Attempt)).where(mine.in_(fenced)).values(beat))
-        alive.update(trial_id for trial_id, _ in fenced)
-    return alive
+    current = sorted(fenced(s, attempts))
+    mine = tuple_(Attempt.trial_id, Attempt.token)
+    beat = {"lease_until": clock.later(seconds), "heartbeat_at": clock.now()}
+    for start in range(0, len(current), _AT_ONCE):
+        s.execute(update(table(Attempt)).where(mine.in_(current[start : start + _AT_ONCE])).values(beat))
+    return {trial_id for trial_id, _ in current}
 
 
-def end(
-    s: Session,
-    trial_id: int,
-    token: int,
-    state: str,
-    *,
-    value: float | None = None,
-    best_epoch: int | None = None,
-    epochs: int | None = None,
-    cause: str | None = None,
-    message: str = "",
-    log: str = "",
-) -> bool:
-    """End a running trial and its attempt. False: the token is stale, and nothing was changed.
-
-    Args:
-        state: "complete", "pruned", "failed" or "cancelled".
-        epochs: trained in all; None: as the reports said.
-        log: its last 64 KiB are kept, with the attempt.
-    """
-    states.require_terminal(states.TRIAL, state)
-    states.require(states.TRIAL, _RUNNING, state)
-    result = {"value": value, "best_epoch": best_epoch, "cause": cause, "message": clean(message)}
-    trained = {} if epochs is None else {"epochs": epochs}
-    if not _leave(s, trial_id, token, state, finished_at=clock.now(), **result, **trained):
-        return False
-    _end_attempt(s, trial_id, token, cause, message, log)
-    return True
+def end(s: Session, ends: Sequence[End]) -> int:
+    """End running attempts and their trials. Returns how many; where the token is stale, nothing is changed."""
+    for item in ends:
+        states.require_terminal(states.TRIAL, item.state)
+        states.require(states.TRIAL, _RUNNING, item.state)
+    if not ends:
+        return 0
+    done = cast(CursorResult[Any], s.execute(_END, [_result(item) for item in ends]))
+    s.execute(_END_ATTEMPT, [_last_words(item) for item in ends])
+    return done.rowcount
 
 
 def requeue(s: Session, trial_id: int, token: int, *, cause: str, message: str, log: str) -> bool:
     """End a running trial's attempt and queue the trial again. False: the token is stale, and nothing was changed."""
     states.require(states.TRIAL, _RUNNING, "queued")
-    if not _leave(s, trial_id, token, "queued"):
+    mine = and_(Trial.id == trial_id, Trial.token == token, _running())
+    statement = update(table(Trial)).where(mine).values(state="queued")
+    if s.scalars(statement.returning(Trial.id)).one_or_none() is None:
         return False
-    _end_attempt(s, trial_id, token, cause, message, log)
+    s.execute(_END_ATTEMPT, [_last_words(End(trial_id, token, "queued", cause=cause, message=message, log=log))])
     return True
 
 
@@ -113,10 +118,18 @@ def cancel_queued(s: Session, study_id: int) -> int:
     return len(s.scalars(statement.returning(Trial.id)).all())
 
 
-def fenced(s: Session, trial_id: int, token: int) -> bool:
-    """Whether the attempt is its trial's current one and running; if so it stays that until the transaction ends."""
-    statement = select(Trial.id).where(Trial.id == trial_id, Trial.token == token, _running())
-    return s.scalars(statement.with_for_update(key_share=True)).one_or_none() is not None
+def fenced(s: Session, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the `(trial_id, token)` pairs that are their trial's current and running attempt.
+
+    They stay that until the transaction ends: their rows are locked, in one order.
+    """
+    current: set[tuple[int, int]] = set()
+    ids = sorted({trial_id for trial_id, _ in attempts})
+    for start in range(0, len(ids), _AT_ONCE):
+        some = Trial.id.in_(ids[start : start + _AT_ONCE])
+        rows = select(Trial.id, Trial.token).where(some, _running()).order_by(Trial.id)
+        current.update((row.id, row.token) for row in s.execute(rows.with_for_update(key_share=True)))
+    return current & set(attempts)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -130,6 +143,11 @@ def get(s: Session, study_id: int, number: int) -> Trial | None:
 def get_by_id(s: Session, trial_id: int) -> Trial:
     """The trial with this id; there must be one."""
     return s.scalars(select(Trial).where(Trial.id == trial_id)).one()
+
+
+def numbered(s: Session, study_id: int, numbers: Collection[int]) -> list[Trial]:
+    """The study's trials of these numbers, by number; those that have no row are left out."""
+    return list(s.scalars(_of(study_id).where(Trial.number.in_(numbers)))) if numbers else []
 
 
 def next_number(s: Session, study_id: int) -> int:
@@ -179,6 +197,16 @@ def attempts(s: Session, trial_id: int) -> list[Attempt]:
     return list(s.scalars(select(Attempt).where(Attempt.trial_id == trial_id).order_by(Attempt.token)))
 
 
+def causes(s: Session, study_id: int) -> dict[int, list[str]]:
+    """Why attempts of the study ended early, by trial number, oldest first; trials without any are absent."""
+    found: dict[int, list[str]] = {}
+    columns = select(Trial.number, Attempt.cause).join(Trial, Trial.id == Attempt.trial_id)
+    ordered = columns.where(Trial.study_id == study_id).order_by(Attempt.trial_id, Attempt.token)
+    for number, cause in s.execute(ordered.where(Attempt.cause.is_not(None))):
+        found.setdefault(number, []).append(str(cause))
+    return found
+
+
 def active_seconds(s: Session, study_id: int) -> float:
     """Seconds during which at least one attempt of the study ran: the union of the attempts' intervals."""
     until = func.coalesce(Attempt.ended_at, Attempt.heartbeat_at)
@@ -198,16 +226,37 @@ def _running() -> ColumnElement[bool]:
     return Trial.state == _RUNNING
 
 
-def _leave(s: Session, trial_id: int, token: int, state: str, **values: Any) -> bool:
-    mine = and_(Trial.id == trial_id, Trial.token == token, _running())
-    statement = update(table(Trial)).where(mine).values(state=state, **values)
-    return s.scalars(statement.returning(Trial.id)).one_or_none() is not None
+# Built once: with a batch of values they are one round trip, however many attempts end.
+_END = (
+    update(table(Trial))
+    .where(Trial.id == bindparam("the_trial"), Trial.token == bindparam("the_token"), _running())
+    .values({name: bindparam(f"new_{name}") for name in ("state", "value", "best_epoch", "cause", "message")})
+    .values(epochs=func.coalesce(bindparam("new_epochs"), Trial.epochs), finished_at=clock.now())
+)
+_END_ATTEMPT = (  # an attempt is open exactly as long as its trial runs with its token
+    update(table(Attempt))
+    .where(Attempt.trial_id == bindparam("the_trial"), Attempt.token == bindparam("the_token"))
+    .where(Attempt.ended_at.is_(None))
+    .values({name: bindparam(f"new_{name}") for name in ("cause", "message", "log")})
+    .values(ended_at=clock.now())
+)
 
 
-def _end_attempt(s: Session, trial_id: int, token: int, cause: str | None, message: str, log: str) -> None:
-    mine = and_(Attempt.trial_id == trial_id, Attempt.token == token)
-    end = {"ended_at": clock.now(), "cause": cause, "message": clean(message), "log": tail(log)}
-    s.execute(update(table(Attempt)).where(mine).values(end))
+def _result(end: End) -> dict[str, Any]:
+    values = {"state": end.state, "value": end.value, "best_epoch": end.best_epoch, "epochs": end.epochs}
+    return _named(end, **values, cause=end.cause, message=clean(end.message))
+
+
+def _last_words(end: End) -> dict[str, Any]:
+    return _named(end, cause=end.cause, message=clean(end.message), log=tail(end.log))
+
+
+def _named(end: End, **values: Any) -> dict[str, Any]:
+    return {
+        "the_trial": end.trial_id,
+        "the_token": end.token,
+        **{f"new_{name}": value for name, value in values.items()},
+    }
 
 
 def _beyond(start: datetime, stop: datetime, covered: datetime | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from db import search_spaces, studies, trials
+from db import decisions, reports, search_spaces, studies, trials
 from db.engine import Database, Session
 from db.tables import Trial
 
@@ -40,13 +40,34 @@ def study(s: Session, name: str = "digits", **definition: Any) -> int:
 def trial(s: Session, study_id: int) -> Trial:
     """A new queued trial with the study's next number."""
     number = trials.next_number(s, study_id)
-    return trials.create(s, study_id, number=number, params={"units": 16 + number}, seed=number, notes={})
+    new = trials.New(number, {"units": 16 + number}, seed=number, notes={})
+    return trials.get_by_id(s, trials.create(s, study_id, [new])[number])
+
+
+def lease(s: Session, trial_id: int, worker: str = "worker", seconds: float = 60.0) -> int | None:
+    """The token of a new attempt; None where the trial is not queued."""
+    return trials.lease(s, {trial_id: None}, worker, seconds).get(trial_id)
+
+
+def end(s: Session, held: Held, state: str, **result: Any) -> bool:
+    """End a running attempt and its trial; False where its token is stale."""
+    return trials.end(s, [trials.End(held.trial, held.token, state, **result)]) == 1
+
+
+def report(s: Session, held: Held, epoch: int, metrics: dict[str, float], objective: float, seconds: float) -> bool:
+    """Store a report; False where its token is stale."""
+    return bool(reports.add(s, [reports.New(held.trial, held.token, epoch, metrics, objective, seconds)]))
+
+
+def decide(s: Session, held: Held, epoch: int, action: str, rule: str, **found: Any) -> bool:
+    """Store a decision; False where its token is stale."""
+    return bool(decisions.add(s, [decisions.New(held.trial, held.token, epoch, action, rule, **found)]))
 
 
 def held(s: Session, study_id: int, seconds: float = 60.0) -> Held:
     """A new trial with a running attempt."""
     row = trial(s, study_id)
-    token = trials.lease(s, row.id, "worker", seconds)
+    token = lease(s, row.id, seconds=seconds)
     assert token is not None
     return Held(study_id, row.id, token)
 

@@ -17,7 +17,7 @@ from db.engine import Session
 from db.tables import Study, Trial
 from tuner.budgets import Budget, Progress
 from tuner.definition import StudyDefinition
-from tuner.outcomes import best_point
+from tuner.outcomes import RETRIES, best_point
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
 
@@ -32,7 +32,6 @@ class Attempt:
     number: int
     token: int
     epoch: int = 0  # epochs reported by this attempt
-    beat: float = field(default_factory=time.monotonic)  # when its lease was last renewed
 
 
 @dataclass
@@ -46,6 +45,7 @@ class Point:
     value: float | None = None
     curve: dict[int, float] = field(default_factory=dict)  # objective by epoch
     seconds: float = 0.0  # spent on reported epochs
+    causes: list[str] = field(default_factory=list)  # why attempts at it ended early, oldest first
 
 
 class ActiveStudy:
@@ -87,8 +87,10 @@ class ActiveStudy:
     @classmethod
     def load(cls, s: Session, row: Study, term: int) -> ActiveStudy:
         """Rebuild a study from its rows. Trials that are running on paper are not: requeue them first."""
-        curves = reports.objectives(s, row.id)
-        points = [_point(trial, curves.get(trial.number, {})) for trial in trials.all(s, row.id)]
+        curves, causes = reports.objectives(s, row.id), trials.causes(s, row.id)
+        points = [
+            _point(trial, curves.get(trial.number, {}), causes.get(trial.number, [])) for trial in trials.all(s, row.id)
+        ]
         study = cls(row, term, points, trials.active_seconds(s, row.id))
         study.has_artifacts = bool(points)
         return study
@@ -187,20 +189,24 @@ class ActiveStudy:
             return "stopped"
         return "failed" if self.budget.failed(self.progress()) else "finished"
 
-    def waiting(self, skip: int) -> int | None:
-        """The number of the trial to start next when `skip` others were picked before; None when there is none.
+    def waiting(self, skip: int) -> tuple[int, ...]:
+        """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
 
-        Queued trials come first, then proposals; a new proposal is asked for when both are used up.
+        Queued trials come first, then proposals; new ones are asked for when both are used up. A trial whose worker
+        was lost is given a worker of its own: one that ends its worker must not take the same others with it twice.
         """
-        limit = self.definition.workers
-        if self.halted or (limit is not None and len(self.running) + skip >= limit):
-            return None
-        if skip < len(self.queue):
-            return self.queue[skip]
-        ahead = skip - len(self.queue)
-        if ahead < len(self.proposed) or self.propose():
-            return self.proposed[ahead][0]
-        return None
+        if self.halted:
+            return ()
+        together = self.definition.together
+        if queued := list(self.queue)[skip : skip + together]:
+            suspects = [number for number in queued if not RETRIES.keys().isdisjoint(self.points[number].causes)]
+            if suspects[:1] == queued[:1]:
+                return (queued[0],)
+            return tuple(queued[: queued.index(suspects[0])] if suspects else queued)
+        ahead = max(0, skip - len(self.queue))
+        if ahead >= len(self.proposed):
+            self.propose()
+        return tuple(number for number, _ in list(self.proposed)[ahead : ahead + together])
 
     def proposal(self, number: int) -> Proposal:
         """The proposal that has no row yet under this number."""
@@ -225,20 +231,21 @@ class ActiveStudy:
         progress = self.progress()
         return self.budget.failed(progress) or self.budget.exhausted(progress) or self.exhausted
 
-    def propose(self) -> bool:
-        """Put one more proposal in `proposed`, unless the study is ending or the sampler has no more points."""
+    def propose(self) -> None:
+        """Put what a worker gets next in `proposed`, unless the study is ending or the sampler has no more points."""
         if self.ending() is not None:
-            return False
+            return
         number = len(self.points) + len(self.proposed)
+        size = min(self.definition.together, self.definition.trials - number)
         try:
-            first = self.definition.enqueue[number : number + 1]
-            proposal = Proposal(first[0]) if first else self.sampler.propose(number)
+            given = [Proposal(params) for params in self.definition.enqueue[number : number + size]]
+            proposals = given or self.sampler.propose_together(number, size, self.definition.liftable)
         except Exhausted as exhausted:
             self.exhausted = str(exhausted)
-            return False
-        self.proposed.append((number, proposal))
-        self.sampler.observe(Observation(number, "running", proposal.params, None, {}, proposal.notes))
-        return True
+            return
+        for following, proposal in enumerate(proposals, number):
+            self.proposed.append((following, proposal))
+            self.sampler.observe(Observation(following, "running", proposal.params, None, {}, proposal.notes))
 
     def until(self, attempt: Attempt) -> int:
         """The epoch at which the next decision about a trial is due."""
@@ -249,5 +256,5 @@ class ActiveStudy:
         return self.rule.decide(number, epoch, self.points[number].curve)
 
 
-def _point(trial: Trial, curve: dict[int, float]) -> Point:
-    return Point(trial.number, trial.params, trial.notes, trial.state, trial.value, dict(curve))
+def _point(trial: Trial, curve: dict[int, float], causes: list[str]) -> Point:
+    return Point(trial.number, trial.params, trial.notes, trial.state, trial.value, dict(curve), causes=causes)

@@ -99,7 +99,7 @@ class Study:
             self.dashboard_url = getattr(launcher, "dashboard_url", None)
             if progress and self.dashboard_url:
                 hint = getattr(launcher, "dashboard_hint", "")
-                sys.stderr.write(f"Ray dashboard: {self.dashboard_url} {hint}".rstrip() + "\n")
+                sys.stderr.write(f"Ray dashboard: {self.dashboard_url}{f' ({hint})' if hint else ''}\n")
 
         with live(self.definition, enabled=progress) as watch:
             running.run(self.definition, self.settings, watch, opened)

@@ -54,7 +54,7 @@ class Budget:
         if self._reached(progress.best):
             return f"The best objective is {progress.best:.6g}, which reaches the target of {self.target:.6g}."
         if progress.started >= self.trials:
-            return f"All {self.trials} trials have been started."
+            return f"The study's limit of {self.trials} trials is reached."
         if self.total_epochs is not None and progress.epochs >= self.total_epochs:
             return f"{progress.epochs} epochs were trained, and {self.total_epochs} are the limit of the study."
         if self.max_seconds is not None and progress.seconds >= self.max_seconds:

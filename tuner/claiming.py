@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from db import artifacts, events, studies, trials
 from db.engine import Session
 from db.tables import Artifact, Study
 from tuner.active_study import ActiveStudy, Attempt
+from tuner.configuration import Settings
 from tuner.errors import StudyBusy
 from tuner.sampling import trial_seed
+from workers.contract import Assignment, Member
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Attempts that have their rows, for one worker that has not been told about them yet."""
+
+    study: ActiveStudy
+    attempts: tuple[Attempt, ...]
+    checkpoints: dict[int, Artifact]  # what they resume from, by trial number; absent: from epoch 0
+
 
 AWAY = "Its coordinator went away; the trial resumes from its last checkpoint."
 
@@ -38,28 +52,58 @@ def release_dead(s: Session) -> None:
 
 
 def lease(
-    s: Session, study: ActiveStudy, number: int, owner: str, seconds: float, certain: bool
-) -> tuple[Attempt, Artifact | None]:
-    """Give a trial a row where it has none, and a token; also the checkpoint it resumes from.
+    s: Session, study: ActiveStudy, groups: Sequence[tuple[int, ...]], owner: str, seconds: float, certain: bool
+) -> list[Begun]:
+    """Give trials a row where they have none, a token each, and the checkpoint they resume from.
 
     Args:
+        groups: numbers of the trials that get a worker together.
         certain: False after a transaction whose end was not seen: its rows may be there already.
 
     Raises:
-        StudyBusy: the trial is another coordinator's.
+        StudyBusy: a trial is another coordinator's.
     """
-    known = number in study.points or not certain
-    row = trials.get(s, study.id, number) if known else None
-    if row is None:
-        proposal = study.proposal(number)
-        seed = trial_seed(study.definition.seed, number)
-        row = trials.create(s, study.id, number=number, params=proposal.params, seed=seed, notes=proposal.notes)
-    checkpoint = artifacts.checkpoint(s, row.id) if row.token else None
-    epoch = checkpoint.epoch if checkpoint else 0
-    token = row.token if row.state == "running" else trials.lease(s, row.id, owner, seconds, epoch)
-    if token is None:
-        raise StudyBusy(f"Trial {number} of study {study.name!r} was taken by another coordinator.")
-    return Attempt(row.id, number, token, epoch), checkpoint
+    numbers = [number for group in groups for number in group]
+    known = [number for number in numbers if number in study.points or not certain]
+    rows = {row.number: row for row in trials.numbered(s, study.id, known)}
+    ids = {number: row.id for number, row in rows.items()}
+    ids |= trials.create(s, study.id, [_new(study, number) for number in numbers if number not in rows])
+    checkpoints = {row.id: artifacts.checkpoint(s, row.id) for row in rows.values() if row.token}
+    tokens = {row.id: row.token for row in rows.values() if row.state == "running"}
+    queued = [trial_id for trial_id in ids.values() if trial_id not in tokens]
+    epochs = {trial_id: saved.epoch if saved else 0 for trial_id, saved in checkpoints.items()}
+    tokens |= trials.lease(s, {trial_id: epochs.get(trial_id, 0) for trial_id in queued}, owner, seconds)
+    for number in numbers:
+        if ids[number] not in tokens:
+            raise StudyBusy(f"Trial {number} of study {study.name!r} was taken by another coordinator.")
+    attempts = {n: Attempt(ids[n], n, tokens[ids[n]], epochs.get(ids[n], 0)) for n in numbers}
+    saved = {n: checkpoint for n in numbers if (checkpoint := checkpoints.get(ids[n])) is not None}
+    return [Begun(study, tuple(attempts[number] for number in group), saved) for group in groups]
+
+
+def assign(begun: Begun, settings: Settings) -> Assignment:
+    """What a worker is told about attempts."""
+    study, first = begun.study, begun.attempts[0]
+    training = study.definition.training(str(settings.artifacts), settings.import_paths)
+    name = f"{study.name}-{first.number}-{first.token}"
+    members = tuple(_member(begun, attempt) for attempt in begun.attempts)
+    return Assignment(name, training, members, study.definition.resources())
+
+
+def _member(begun: Begun, attempt: Attempt) -> Member:
+    checkpoint = begun.checkpoints.get(attempt.number)
+    return Member(
+        trial=attempt.number,
+        token=attempt.token,
+        params=begun.study.points[attempt.number].params,
+        seed=trial_seed(begun.study.definition.seed, attempt.number),
+        checkpoint=checkpoint.key if checkpoint else None,
+    )
+
+
+def _new(study: ActiveStudy, number: int) -> trials.New:
+    proposal = study.proposal(number)
+    return trials.New(number, proposal.params, trial_seed(study.definition.seed, number), proposal.notes)
 
 
 def _is_dead(owner: str) -> bool:

@@ -1,157 +1,146 @@
-"""Turning one answer of a worker into rows: reports, artifacts, decisions and ends, all in the caller's transaction.
+"""Turning one answer of a worker into what it means: trials move in memory, and rows wait to be written.
 
-Nothing in memory changes here except the curves, where saying the same thing twice is harmless: if the
-transaction fails, or its acknowledgement is lost, the same answer is digested again and gives the same rows.
+Nothing is written here and nothing is asked of a database: what a decision needs is in memory, and what comes of
+it goes to the rows that the coordinator writes in one transaction before anyone is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from db import artifacts, decisions, events, reports, trials
-from db.engine import Session
-from tuner.active_study import FINISHED, ActiveStudy, Attempt
+from db import artifacts, decisions, reports, trials
+from tuner.active_study import ActiveStudy, Attempt
 from tuner.outcomes import Outcome, best_point, of_ended, of_lost
+from tuner.writing import Rows
 from workers.contract import Lost, SliceResult
 
 
 @dataclass
-class Collected:
-    """What a committed answer means for the coordinator's next words to the launcher."""
+class Running:
+    """An assignment at work: its study, and the attempts that are still in it, by trial number."""
+
+    study: ActiveStudy
+    attempts: dict[int, Attempt]
+    until: int  # the epoch at which the next decision is due
+
+    def goes_on(self, answer: SliceResult) -> bool:
+        """Note how far the attempts are; whether one goes on before a decision is due."""
+        for report in answer.reports:
+            if report.trial in self.attempts:
+                self.attempts[report.trial].epoch = report.epoch
+        ended = {item.trial for item in answer.ended}
+        going = [attempt for number, attempt in self.attempts.items() if number not in ended]
+        last = self.until >= self.study.definition.epochs  # no decision there: the worker ends it by itself
+        return bool(going) and (last or any(attempt.epoch < self.until for attempt in going))
+
+
+@dataclass
+class Answered:
+    """What an answer means for the coordinator's next words to the launcher, once its rows are committed."""
 
     assignment: str
-    study: int
-    moves: dict[int, tuple[str, float | None]] = field(default_factory=dict)  # trial number -> new state, value
-    ended: set[int] = field(default_factory=set)  # the worker is done with these by itself
-    stale: set[int] = field(default_factory=set)  # no longer this coordinator's
+    gone: set[int] = field(default_factory=set)  # trials that are no longer in the assignment
+    ended: set[int] = field(default_factory=set)  # those of them that the worker is done with by itself
     decided: bool = False  # a rung was reached and judged: the next slice may be asked for
-    saved: bool = False  # artifacts were added
 
 
-def collect(
-    s: Session, study: ActiveStudy, attempts: Mapping[int, Attempt], until: int, answer: SliceResult | Lost
-) -> Collected:
-    """Write what one answer says about an assignment's attempts, and judge those that stand at a rung."""
-    collected = Collected(answer.assignment, study.id)
+def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answered:
+    """Take in what one answer says about an assignment's attempts, and judge those that stand at a rung.
+
+    Attempts that are over leave the assignment; what is to be written is added to `rows`.
+    """
+    study, attempts = running.study, running.attempts
+    before = set(attempts)
+    answered = Answered(answer.assignment)
     if isinstance(answer, Lost):
-        for attempt in attempts.values():
-            collected.ended.add(attempt.number)
-            outcome = of_lost(answer, _earlier_causes(s, attempt))
-            _close(s, study, attempt, outcome, collected)
-        return collected
-    for attempt in attempts.values():
-        _record(s, study, attempt, answer, collected)
-    for ended in answer.ended:
-        attempt = attempts.get(ended.trial)  # type: ignore[assignment]
-        if attempt is None or ended.token != attempt.token:
-            continue
-        collected.ended.add(attempt.number)
-        if attempt.number not in collected.stale:
-            earlier = _earlier_causes(s, attempt) if ended.cause is not None else ()
-            outcome = of_ended(ended, study.points[attempt.number].curve, study.definition, earlier)
-            _close(s, study, attempt, outcome, collected)
-    going = [attempt for number, attempt in attempts.items() if number not in collected.ended | collected.stale]
-    if going and until < study.definition.epochs and all(attempt.epoch >= until for attempt in going):
-        collected.decided = True
-        for attempt in going:
-            _judge(s, study, attempt, collected)
-    return collected
+        for attempt in list(attempts.values()):
+            _close(running, attempt, of_lost(answer, study.points[attempt.number].causes), rows)
+        answered.gone = answered.ended = before
+        return answered
+    _record(running, answer, rows)
+    _end(running, answer, rows)
+    answered.ended = before - set(attempts)
+    at_rung = running.until < study.definition.epochs and all(item.epoch >= running.until for item in attempts.values())
+    if attempts and at_rung:
+        answered.decided = True
+        for attempt in list(attempts.values()):
+            _judge(running, attempt, rows)
+    answered.gone = before - set(attempts)
+    return answered
 
 
-def _record(s: Session, study: ActiveStudy, attempt: Attempt, answer: SliceResult, collected: Collected) -> None:
-    """Store an attempt's reports and artifacts, unless its token is no longer the trial's."""
-    objective = study.definition.objective
-    mine = [item for item in answer.reports if (item.trial, item.token) == (attempt.number, attempt.token)]
-    rows = [(item.epoch, item.metrics, item.metrics.get(objective), item.seconds) for item in mine]
-    if rows and not reports.add(s, attempt.trial_id, attempt.token, rows):
-        if trials.get_by_id(s, attempt.trial_id).token != attempt.token:
-            collected.stale.add(attempt.number)
-            return
-    for epoch, _, value, seconds in rows:
-        study.report(attempt.number, epoch, value, seconds)
+def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
+    """Note the reports and the artifacts; those of attempts that are not in the assignment are ignored."""
+    study = running.study
+    mine = {(attempt.number, attempt.token): attempt.trial_id for attempt in running.attempts.values()}
+    for item in answer.reports:
+        if trial_id := mine.get((item.trial, item.token)):
+            value = item.metrics.get(study.definition.objective)
+            study.report(item.trial, item.epoch, value, item.seconds)
+            rows.reports.append(reports.New(trial_id, item.token, item.epoch, item.metrics, value, item.seconds))
     for saved in answer.saved:
-        if (saved.trial, saved.token) == (attempt.number, attempt.token):
-            artifacts.add(
-                s,
-                attempt.trial_id,
-                attempt.token,
-                kind=saved.kind,
-                epoch=saved.epoch,
-                key=saved.key,
-                sha256=saved.sha256,
-                bytes=saved.bytes,
-            )
-            collected.saved = True
+        if trial_id := mine.get((saved.trial, saved.token)):
+            study.has_artifacts = True
+            kept = artifacts.New(trial_id, saved.token, saved.kind, saved.epoch, saved.key, saved.sha256, saved.bytes)
+            rows.artifacts.append(kept)
 
 
-def _close(s: Session, study: ActiveStudy, attempt: Attempt, outcome: Outcome, collected: Collected) -> None:
+def _end(running: Running, answer: SliceResult, rows: Rows) -> None:
+    """Close the attempts that the worker ended."""
+    study = running.study
+    for ended in answer.ended:
+        attempt = running.attempts.get(ended.trial)
+        if attempt is not None and attempt.token == ended.token:
+            point = study.points[ended.trial]
+            _close(running, attempt, of_ended(ended, point.curve, study.definition, point.causes), rows)
+
+
+def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> None:
     """End an attempt, and with it its trial unless it is tried again."""
+    point = running.study.points[attempt.number]
+    if outcome.cause is not None:
+        point.causes.append(outcome.cause)
     if outcome.state == "queued":
-        message = {"cause": outcome.cause or "node_lost", "message": outcome.message, "log": outcome.log}
-        done = trials.requeue(s, attempt.trial_id, attempt.token, **message)
-        state = "queued"
-        events.add(s, "trial_retried", study_id=study.id, trial_id=attempt.trial_id, cause=outcome.cause)
+        rows.retries.append((attempt, outcome))
     else:
-        state = outcome.state
-        done = trials.end(
-            s,
+        end = trials.End(
             attempt.trial_id,
             attempt.token,
-            state,
+            outcome.state,
             value=outcome.value,
             best_epoch=outcome.best_epoch,
-            epochs=len(study.points[attempt.number].curve),
+            epochs=len(point.curve),
             cause=outcome.cause,
             message=outcome.message,
             log=outcome.log,
         )
-    _move(s, attempt, state if done else None, outcome.value, collected)
+        rows.ends.append(end)
+    _leave(running, attempt, outcome.state, outcome.value)
 
 
-def _move(s: Session, attempt: Attempt, state: str | None, value: float | None, collected: Collected) -> None:
-    """Note a trial's new state; where the write changed nothing, find out whether it had been ours before."""
-    if state is None:
-        row = trials.get_by_id(s, attempt.trial_id)
-        if row.token != attempt.token or row.state not in (*FINISHED, "queued"):
-            collected.stale.add(attempt.number)
-            return
-        state, value = row.state, row.value
-    collected.moves[attempt.number] = (state, value)
-
-
-def _judge(s: Session, study: ActiveStudy, attempt: Attempt, collected: Collected) -> None:
-    """Store the decision about an attempt that stands at a rung, and end its trial where it says so."""
+def _judge(running: Running, attempt: Attempt, rows: Rows) -> None:
+    """Note the decision about an attempt that stands at a rung, and end its trial where it says so."""
+    study, trial, token = running.study, attempt.trial_id, attempt.token
     decision = study.decide(attempt.number, attempt.epoch)
-    decisions.add(
-        s,
-        attempt.trial_id,
-        attempt.token,
-        epoch=decision.epoch,
-        action=decision.action,
-        rule=decision.rule,
+    noted = decisions.New(
+        trial,
+        token,
+        decision.epoch,
+        decision.action,
+        decision.rule,
         value=decision.value,
         threshold=decision.threshold,
         rivals=[list(rival) for rival in decision.rivals],
         reason=decision.reason,
     )
-    if decision.action != "stop":
-        return
-    curve = study.points[attempt.number].curve
-    best = best_point(curve, study.definition.direction)
-    epoch, value = best if best is not None else (None, None)
-    done = trials.end(
-        s,
-        attempt.trial_id,
-        attempt.token,
-        "pruned",
-        value=value,
-        best_epoch=epoch,
-        epochs=len(curve),
-        message=decision.reason,
-    )
-    _move(s, attempt, "pruned" if done else None, value, collected)
+    rows.decisions.append(noted)
+    if decision.action == "stop":
+        curve = study.points[attempt.number].curve
+        best, value = best_point(curve, study.definition.direction) or (None, None)
+        rows.ends.append(trials.End(trial, token, "pruned", value, best, len(curve), message=decision.reason))
+        _leave(running, attempt, "pruned", value)
 
 
-def _earlier_causes(s: Session, attempt: Attempt) -> list[str]:
-    return [item.cause for item in trials.attempts(s, attempt.trial_id) if item.cause and item.token != attempt.token]
+def _leave(running: Running, attempt: Attempt, state: str, value: float | None) -> None:
+    del running.attempts[attempt.number]
+    running.study.move(attempt.number, state, value)

@@ -1,5 +1,8 @@
 """The coordinator: reap, collect, decide, fill. It is the only writer of trial state, and it can be killed anywhere.
 
+A step finds out in memory what the answers mean and which trials come next, writes all of it in one transaction, and
+only then tells the launcher. A transaction that failed is tried again as it was: what it wrote can be written twice.
+
 `step()` never sleeps. An embedded run calls it from the user's process, the service from a daemon; there is no
 second code path. Starting and recovering are the same call: a study is claimed, its rows are read, and a trial
 that an earlier coordinator left running is queued again, to resume from its last checkpoint.
@@ -12,36 +15,26 @@ import os
 import socket
 import time
 import uuid
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
 
 from db import events, studies, trials
 from db.engine import Database, Session
-from db.tables import Artifact, Study
-from tuner.active_study import ActiveStudy, Attempt
-from tuner.claiming import claim, lease, release_dead
-from tuner.collecting import Collected, collect
+from db.tables import Study
+from tuner.active_study import ActiveStudy
+from tuner.claiming import Begun, assign, claim, lease, release_dead
+from tuner.collecting import Answered, Running, collect
 from tuner.configuration import Settings
 from tuner.failpoints import failpoint
-from tuner.housekeeping import remove_stale_rows
-from tuner.sampling import trial_seed
+from tuner.outcomes import Outcome
+from tuner.writing import Rows, tidy, write
 from workers.artifacts import ArtifactStore
-from workers.contract import Assignment, Launcher, LauncherError, Lost, Member, Resources, SliceResult
+from workers.contract import Launcher, LauncherError, Lost, Resources, SliceResult
 
 LEASE_SECONDS = 30.0  # a coordinator that was silent for this long has lost its studies
 BEAT_SECONDS = 5.0  # leases are renewed and new studies looked for this often
 SLICE_SECONDS = 1.0  # what a worker is asked to train before it answers
 
 log = logging.getLogger("tuner.coordinator")
-
-
-@dataclass
-class Running:
-    """An assignment at work: its study, and the attempts that are still in it, by trial number."""
-
-    study: ActiveStudy
-    attempts: dict[int, Attempt]
-    until: int  # the epoch at which the next decision is due
 
 
 class Coordinator:
@@ -64,8 +57,11 @@ class Coordinator:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.studies: dict[int, ActiveStudy] = {}
         self._running: dict[str, Running] = {}
-        self._answers: list[SliceResult | Lost] = []  # received, not committed yet
-        self._certain = True  # the last fill's transaction was seen to end
+        self._answers: deque[SliceResult | Lost] = deque()  # received, not looked at yet
+        self._unwritten: defaultdict[int, Rows] = defaultdict(Rows)  # by study: found out, not committed yet
+        self._answered: list[Answered] = []  # what it means for the launcher
+        self._due: deque[Answered | Begun] = deque()  # committed: what the launcher is to be told
+        self._certain = True  # the last transaction was seen to end
         self._next_beat = 0.0
         self._store = ArtifactStore(str(settings.artifacts))
 
@@ -73,11 +69,17 @@ class Coordinator:
 
     def step(self) -> bool:
         """Do everything that can be done now. True when something happened; False means: `wait`."""
+        self._tell()
         self._reap()
-        collected = self._collect()
-        filled = self._fill()
+        self._collect()
+        try:
+            self._plan()
+        except Exception:
+            self._write()  # what the workers answered is kept, whatever is wrong with the sampler or the launcher
+            raise
+        written = self._write()
         settled = self._settle()
-        return collected or filled or settled
+        return written or settled
 
     def wait(self, seconds: float) -> None:
         """Block until a worker answers, at most `seconds`."""
@@ -89,15 +91,15 @@ class Coordinator:
     def close(self, message: str = "The coordinator was asked to end.") -> None:
         """Queue every running trial again, give the studies back, and leave the workers idle."""
         with self.database.write() as s:
-            for running in self._running.values():
-                for attempt in running.attempts.values():
-                    trials.requeue(s, attempt.trial_id, attempt.token, cause="cancelled", message=message, log="")
             for study in self.studies.values():
+                write(s, study, self._unwritten[study.id])
+                for attempt in study.running.values():
+                    trials.requeue(s, attempt.trial_id, attempt.token, cause="cancelled", message=message, log="")
                 studies.release(s, study.id, self.owner, study.term)
         for assignment in self._running:
             self.launcher.stop(assignment)
-        self._running.clear()
-        self.studies.clear()
+        for memory in (self._running, self.studies, self._unwritten, self._answered, self._due):
+            memory.clear()
 
     # --- reap: leases, claims, and what others left behind --------------------------------------------------------
 
@@ -127,6 +129,7 @@ class Coordinator:
         """Let go of studies that another coordinator runs now: their workers end, nothing is written."""
         for study_id in lost:
             study = self.studies.pop(study_id)
+            self._unwritten.pop(study_id, None)
             log.warning("Study %s was taken over by another coordinator.", study.name)
             for name in [name for name, running in self._running.items() if running.study is study]:
                 self.launcher.stop(name)
@@ -135,138 +138,138 @@ class Coordinator:
     # --- collect and decide ---------------------------------------------------------------------------------------
 
     def _receive(self, seconds: float) -> None:
+        """Hear the workers, and ask for the next slice before the last one is digested, so that they do not idle."""
         for answer in self.launcher.poll(seconds):
             self._answers.append(answer)
-            self._keep_busy(answer)
+            running = self._running.get(answer.assignment)
+            if running is not None and isinstance(answer, SliceResult) and running.goes_on(answer):
+                self.launcher.advance(answer.assignment, running.until, SLICE_SECONDS)
 
-    def _keep_busy(self, answer: SliceResult | Lost) -> None:
-        """Ask for the next slice before this one is digested, unless a decision is due or nobody is left."""
-        running = self._running.get(answer.assignment)
-        if running is None or isinstance(answer, Lost):
-            return
-        for report in answer.reports:
-            if report.trial in running.attempts:
-                running.attempts[report.trial].epoch = report.epoch
-        ended = {item.trial for item in answer.ended}
-        going = [attempt for number, attempt in running.attempts.items() if number not in ended]
-        last = running.until >= running.study.definition.epochs  # no decision there: the worker ends it by itself
-        if going and (last or any(attempt.epoch < running.until for attempt in going)):
-            self.launcher.advance(answer.assignment, running.until, SLICE_SECONDS)
-
-    def _collect(self) -> bool:
+    def _collect(self) -> None:
+        """Take in what the workers answered. All of it stays in memory until it is written."""
         self._receive(0.0)
-        if not self._answers:
+        if self._answers:
+            failpoint("reports_received")
+        while self._answers:
+            answer = self._answers.popleft()
+            running = self._running.get(answer.assignment)
+            if running is not None:
+                self._answered.append(collect(running, answer, self._unwritten[running.study.id]))
+
+    # --- fill -----------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        """Which trials get the free workers; the study with the fewest workers comes first."""
+        if any(rows.starts for rows in self._unwritten.values()):
+            return  # the last transaction failed: what it was to start comes first
+        room: dict[Resources, int] = {}
+        busy = Counter(running.study.id for running in self._running.values())  # workers of each study
+        planned: Counter[int] = Counter()  # trials of each study
+        open_studies = list(self.studies.values())
+        while open_studies:
+            study = min(open_studies, key=lambda item: (busy[item.id], item.id))
+            resources = study.definition.resources()
+            if resources not in room:
+                room[resources] = self.launcher.room(resources)
+            limit = study.definition.workers
+            allowed = room[resources] > 0 and (limit is None or busy[study.id] < limit)
+            group = study.waiting(planned[study.id]) if allowed else ()
+            if not group:
+                open_studies.remove(study)
+                continue
+            room[resources] -= 1
+            busy[study.id] += 1
+            planned[study.id] += len(group)
+            self._unwritten[study.id].starts.append(group)
+        if planned:
+            failpoint("asked")
+
+    # --- write, then tell -----------------------------------------------------------------------------------------
+
+    def _write(self) -> bool:
+        """Commit what was found out, and tell the launcher. True when there was anything."""
+        pending = {study_id: rows for study_id, rows in sorted(self._unwritten.items()) if rows}
+        if not (pending or self._answered):
             return False
-        failpoint("reports_received")
-        involved = {running.study.id for answer in self._answers if (running := self._running.get(answer.assignment))}
-        with self.database.write() as s:
-            lost = self._lost(s, involved)
-            collected = [self._digest(s, answer, lost) for answer in self._answers]
-            failpoint("before_commit")
-        failpoint("reports_committed")
-        self._answers = []
-        for item in collected:
-            if item is not None:
-                self._apply(item)
+        lost, begun, stale = self._commit(pending) if pending else (set(), [], [])
+        answered, self._answered = self._answered, []
+        self._unwritten.clear()
+        for item in begun:
+            for attempt in item.attempts:
+                item.study.start(attempt)
+        self._due += [*answered, *begun]
+        if answered:
+            failpoint("reports_committed")
+        if begun:
+            failpoint("trials_committed")
         self._abandon(lost)
+        self._tell()
+        for key in stale:
+            self._store.remove(key)
         return True
+
+    def _commit(self, pending: dict[int, Rows]) -> tuple[set[int], list[Begun], list[str]]:
+        """One transaction. Returns the studies that are lost, the attempts that begin, and artifacts to remove."""
+        begun: list[Begun] = []
+        stale: list[str] = []
+        certain, self._certain = self._certain, False
+        with self.database.write() as s:
+            lost = self._lost(s, set(pending))
+            for study_id in [study_id for study_id in pending if study_id not in lost]:
+                study, rows = self.studies[study_id], pending[study_id]
+                if write(s, study, rows) or not certain:
+                    stale += tidy(s, study, rows)
+                    begun += lease(s, study, rows.starts, self.owner, LEASE_SECONDS, certain)
+                else:
+                    lost.add(study_id)  # its rows are not what this coordinator remembers: to be read again
+            failpoint("before_commit")
+        self._certain = True
+        return lost, begun, stale
 
     def _lost(self, s: Session, involved: set[int]) -> set[int]:
         """Renew the leases of these studies; returns the ones another coordinator has taken over."""
         held = [self.studies[study_id] for study_id in sorted(involved)]
         return {study.id for study in held if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS)}
 
-    def _digest(self, s: Session, answer: SliceResult | Lost, lost: set[int]) -> Collected | None:
-        running = self._running.get(answer.assignment)
-        if running is None or running.study.id in lost:
-            return None
-        return collect(s, running.study, running.attempts, running.until, answer)
+    def _tell(self) -> None:
+        """Say to the launcher what is due. What an error leaves unsaid is said by the next step."""
+        while self._due:
+            word = self._due.popleft()
+            if isinstance(word, Answered):
+                self._follow(word)
+            elif self.studies.get(word.study.id) is word.study:
+                self._dispatch(word)
 
-    def _apply(self, collected: Collected) -> None:
-        """Follow what was committed: move the trials, drop the stopped ones, ask for the next slice."""
-        running = self._running.get(collected.assignment)
+    def _follow(self, answered: Answered) -> None:
+        """Drop the stopped trials, ask for the next slice after a decision, or let go of an assignment that is over."""
+        running = self._running.get(answered.assignment)
         if running is None:
             return
-        study, gone = running.study, set(collected.moves) | collected.stale
-        for number, (state, value) in collected.moves.items():
-            study.move(number, state, value)
-        for number in gone:
-            running.attempts.pop(number, None)
-            study.running.pop(number, None)
         failpoint("decided")
+        dropped = answered.gone - answered.ended
         if not running.attempts:
-            if gone - collected.ended:
-                self.launcher.stop(collected.assignment)
-            del self._running[collected.assignment]
-        elif collected.decided:
-            running.until = min(study.until(attempt) for attempt in running.attempts.values())
-            self.launcher.advance(collected.assignment, running.until, SLICE_SECONDS, tuple(gone - collected.ended))
-        study.has_artifacts |= collected.saved
-        if gone and study.has_artifacts:
-            self._tidy(study)
+            if dropped:
+                self.launcher.stop(answered.assignment)
+            del self._running[answered.assignment]
+        elif answered.decided:
+            running.until = min(running.study.until(attempt) for attempt in running.attempts.values())
+            self.launcher.advance(answered.assignment, running.until, SLICE_SECONDS, tuple(dropped))
 
-    # --- fill -----------------------------------------------------------------------------------------------------
-
-    def _fill(self) -> bool:
-        plan = self._plan()
-        if not plan:
-            return False
-        failpoint("asked")
-        certain, self._certain = self._certain, False
-        with self.database.write() as s:
-            lost = self._lost(s, {study.id for study, _ in plan})
-            plan = [(study, number) for study, number in plan if study.id not in lost]
-            leased = [lease(s, study, number, self.owner, LEASE_SECONDS, certain) for study, number in plan]
-        self._certain = True
-        failpoint("trials_committed")
-        for (study, number), (attempt, checkpoint) in zip(plan, leased, strict=True):
-            self._dispatch(study, number, attempt, checkpoint)
-        self._abandon(lost)
-        failpoint("dispatched")
-        return True
-
-    def _plan(self) -> list[tuple[ActiveStudy, int]]:
-        """Which trials get the free workers; the study with the fewest running comes first."""
-        plan: list[tuple[ActiveStudy, int]] = []
-        room: dict[Resources, int] = {}
-        planned: Counter[int] = Counter()
-        open_studies = list(self.studies.values())
-        while open_studies:
-            study = min(open_studies, key=lambda item: (len(item.running) + planned[item.id], item.id))
-            resources = study.definition.resources()
-            if resources not in room:
-                room[resources] = self.launcher.room(resources)
-            number = study.waiting(planned[study.id]) if room[resources] > 0 else None
-            if number is None:
-                open_studies.remove(study)
-                continue
-            room[resources] -= 1
-            planned[study.id] += 1
-            plan.append((study, number))
-        return plan
-
-    def _dispatch(self, study: ActiveStudy, number: int, attempt: Attempt, checkpoint: Artifact | None) -> None:
-        study.start(attempt)
-        member = Member(
-            trial=number,
-            token=attempt.token,
-            params=study.points[number].params,
-            seed=trial_seed(study.definition.seed, number),
-            checkpoint=checkpoint.key if checkpoint else None,
-        )
-        training = study.definition.training(str(self.settings.artifacts), self.settings.import_paths)
-        name = f"{study.name}-{number}-{attempt.token}"
-        assignment = Assignment(name, training, (member,), study.definition.resources())
-        running = Running(study, {number: attempt}, study.until(attempt))
+    def _dispatch(self, begun: Begun) -> None:
+        study, attempts = begun.study, begun.attempts
+        assignment = assign(begun, self.settings)
+        running = Running(study, {item.number: item for item in attempts}, min(map(study.until, attempts)))
         try:
             self.launcher.start(assignment)
-            self.launcher.advance(name, running.until, SLICE_SECONDS)
+            self.launcher.advance(assignment.id, running.until, SLICE_SECONDS)
         except LauncherError as error:
-            with self.database.write() as s:
-                trials.requeue(s, attempt.trial_id, attempt.token, cause="cancelled", message=str(error), log="")
-            study.move(number, "queued")
+            unheard = Outcome("queued", cause="cancelled", message=str(error))
+            for attempt in reversed(attempts):
+                self._unwritten[study.id].retries.append((attempt, unheard))
+                study.move(attempt.number, "queued")
             raise
-        self._running[name] = running
+        self._running[assignment.id] = running
+        failpoint("dispatched")
 
     # --- settle: studies that are over ----------------------------------------------------------------------------
 
@@ -283,10 +286,3 @@ class Coordinator:
             self._abandon(lost)
             self.studies.pop(study.id, None)
         return bool(over)
-
-    def _tidy(self, study: ActiveStudy) -> None:
-        """Remove the artifacts nobody will ask for again, unless the study has been taken over."""
-        with self.database.write() as s:
-            stale = [] if self._lost(s, {study.id}) else remove_stale_rows(s, study.id, study.definition)
-        for key in stale:
-            self._store.remove(key)

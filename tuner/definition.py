@@ -15,6 +15,9 @@ from tuner.names import brief
 from tuner.study_form import Direction, read_study
 from workers.contract import Resources, Training
 
+COHORT = 16  # members of a cohort beyond which no more speed was measured
+LIFTABLE = ("learning_rate", "l1", "l2", "dropout")  # of the mlp family: numbers of a program, not its shape
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyDefinition:
@@ -39,7 +42,8 @@ class StudyDefinition:
     grace: int = 2  # epochs before a trial may be pruned; fewer than `epochs`
     eta: int = 4  # of so many trials at a rung, one goes on
     seed: int = 0  # of every draw in the study, 0 to 2**32 - 1
-    workers: int | None = None  # most trials at once; None: as many as the machine has room for
+    workers: int | None = None  # most workers at once; None: as many as the machine has room for
+    cohort: int | None = None  # most trials that a worker trains together; None: an eighth of `trials`, at most 16
     cpus_per_trial: float = 1.0  # cores a running trial occupies
     gpus_per_trial: float = 0.0  # cards a running trial occupies; below 1 is a share of one card
     total_epochs: int | None = None  # most epochs of all trials together; None: no limit
@@ -104,8 +108,25 @@ class StudyDefinition:
             patience=self.patience,
             checkpoint_seconds=self.checkpoint_seconds,
             artifacts=artifacts,
+            seed=self.seed,
             import_paths=tuple(import_paths),
         )
+
+    @property
+    def together(self) -> int:
+        """How many trials a worker is given at a time: 1 where training them together gains nothing.
+
+        A cohort is proposed at once, without knowing how its members do: a short study has small ones.
+        """
+        if self.loop is not None or self.model != "mlp":
+            return 1
+        return self.cohort or max(1, min(COHORT, self.trials // 8))
+
+    @property
+    def liftable(self) -> tuple[str, ...]:
+        """The parameters in which the models of a cohort may differ."""
+        names = () if self.space is None or self.model != "mlp" else self.space.parameters
+        return tuple(name for name in names if name in LIFTABLE)
 
     def resources(self) -> Resources:
         """What one trial occupies while it runs."""

@@ -222,6 +222,7 @@ def _budget(given: Fields) -> dict[str, Any]:
 def _running(given: Fields) -> dict[str, Any]:
     return {
         "workers": given.whole_or_none("workers", None, 1, 10_000),
+        "cohort": given.whole_or_none("cohort", None, 1, 1024),
         "cpus_per_trial": given.number("cpus_per_trial", 1.0, 0.0, 4096.0, above=True),
         "gpus_per_trial": given.number("gpus_per_trial", 0.0, 0.0, 1024.0),
         "keep": given.whole("keep", 5, 1, 1_000_000),

@@ -53,6 +53,7 @@ class Training:
     patience: int | None  # epochs without a better objective before a trial ends by itself; None: never
     checkpoint_seconds: float  # a running trial is saved at least this often, at the end of an epoch
     artifacts: str  # root folder of the artifact store, reachable from every worker
+    seed: int = 0  # of the order of the batches, the same for all trials: comparisons are paired
     import_paths: tuple[str, ...] = ()  # folders put in front of sys.path before user code is imported
 
     def to_json(self) -> dict[str, Any]:

@@ -72,8 +72,9 @@ def _where(error: BaseException) -> str:
 def _no_module(name: str, missing: str) -> str:
     near = get_close_matches(name, _modules_beside(name), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    folders = ", ".join(repr(folder or ".") for folder in sys.path[:3])
-    return f"There is no module named {missing!r}; looked in {folders} and the installed packages.{hint}"
+    own = [folder or "." for folder in sys.path[:3] if "site-packages" not in folder]  # Ray puts some of its own there
+    places = [*map(repr, dict.fromkeys(own)), "the installed packages"]
+    return f"There is no module named {missing!r}; looked in {' and '.join(places)}.{hint}"
 
 
 def _modules_beside(name: str) -> list[str]:

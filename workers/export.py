@@ -145,7 +145,7 @@ def _rebuild(training: Training, folder: Path, request: Mapping[str, Any], parts
     set_seeds(request["seed"], keras=True)
     model = models.build(training, request["params"], parts).model
     keras_files.build_variables(model, parts)
-    keras_files.load_weights(model, folder / MODEL)
+    keras_files.load_finished(model, folder)
     return model
 
 

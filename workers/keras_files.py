@@ -22,7 +22,7 @@ import tensorflow as tf
 from workers.data import Part, Parts
 from workers.progress import Progress
 
-MODEL, PREPROCESSING = "model.keras", "preprocessing.json"
+MODEL, WEIGHTS, PREPROCESSING = "model.keras", "weights.npz", "preprocessing.json"
 BEST, SEEDS, PROGRESS = "best.npz", "seeds.npz", "progress.json"
 
 
@@ -53,6 +53,25 @@ def model(model: keras.Model, parts: Parts) -> Iterator[dict[str, bytes | Path]]
         if parts.preprocessing is not None:
             files[PREPROCESSING] = json.dumps(parts.preprocessing).encode()
         yield files
+
+
+def weights(arrays: list[Any], parts: Parts) -> dict[str, bytes | Path]:
+    """The files of a finished trial whose model never existed as an object: what `Model.get_weights` would give."""
+    files: dict[str, bytes | Path] = {WEIGHTS: _pack(arrays)}
+    if parts.preprocessing is not None:
+        files[PREPROCESSING] = json.dumps(parts.preprocessing).encode()
+    return files
+
+
+def load_finished(model: keras.Model, folder: Path) -> None:
+    """Load a finished trial's weights, in whichever form it has them. Raises NotThisModel."""
+    if not (folder / WEIGHTS).exists():
+        load_weights(model, folder / MODEL)
+        return
+    try:
+        model.set_weights(_unpack(folder / WEIGHTS))
+    except Exception as error:  # zipfile, NumPy and Keras each raise their own kinds
+        raise NotThisModel(f"{WEIGHTS} does not fit the model: {error}"[:500]) from error
 
 
 def resume(model: keras.Model, folder: Path) -> tuple[list[Any] | None, Progress]:

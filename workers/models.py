@@ -159,19 +159,23 @@ def _hidden(values: Mapping[str, Any], *, flatten: bool) -> list[Any]:
 def _classifier(parts: Parts) -> tuple[list[Any], dict[str, Any]]:
     if not parts.classes:
         raise ModelError("The mlp family needs to know the number of classes, and this data does not say it.")
-    one_hot = parts.train.y is not None and np.ndim(parts.train.y) == 2 and np.shape(parts.train.y)[1] > 1
-    loss = "categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy"
+    loss = "categorical_crossentropy" if one_hot(parts) else "sparse_categorical_crossentropy"
     return [keras.layers.Dense(parts.classes, "softmax")], {"loss": loss, "metrics": ["accuracy"]}
 
 
+def one_hot(parts: Parts) -> bool:
+    """Whether the classes are given as indicators (rows, classes) instead of numbers (rows,)."""
+    return parts.train.y is not None and np.ndim(parts.train.y) == 2 and np.shape(parts.train.y)[1] > 1
+
+
 def _regressor(parts: Parts) -> tuple[list[Any], dict[str, Any]]:
-    mean, deviation = _target_moments(parts)
+    mean, deviation = target_moments(parts)
     output = [keras.layers.Dense(mean.size), keras.layers.Rescaling(deviation.tolist(), mean.tolist())]
     weight = 1.0 / float(np.mean(deviation**2))
     return output, {"loss": "mse", "loss_weights": weight, "metrics": ["mae"]}
 
 
-def _target_moments(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
+def target_moments(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the train targets per column; 0 and 1 for a dataset, which is not read for it."""
     if parts.train.y is None:
         spec = parts.train.dataset.element_spec[1]

@@ -97,7 +97,7 @@ class Trial:
             self._fit_by_user()
             return
         batch_size = int(self._lane.member.params.get("batch_size", BATCH_SIZE))
-        feed = Feed(self._parts.train, self._parts.validation, batch_size, self._lane.member.seed)
+        feed = Feed(self._parts.train, self._parts.validation, batch_size, self._training.seed)
         if _steps_are_ours(self._model):
             self._model.steps_per_execution = steps_per_execution(self._model, batch_size)
             self._build_variables()  # else fit traces the train step twice: with and without making the optimizer's

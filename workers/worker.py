@@ -109,6 +109,53 @@ class Turns:
         return train_model(lane, self._assignment.training)
 
 
+class Together:
+    """Trains trials of the `mlp` family as one program where their data allows it, else one after the other.
+
+    TensorFlow's import and the data's loading happen in a thread, so that a slice can be answered meanwhile.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._trainer: Trainer | None = None
+        self._dropped: set[int] = set()  # before there was a trainer to tell
+        self._choosing = threading.Thread(target=self._choose, name="cohort", daemon=True)
+
+    @property
+    def progress(self) -> int:
+        return self._trainer.progress if self._trainer is not None else 0
+
+    def start(self) -> None:
+        self._choosing.start()
+
+    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+        self._choosing.join(seconds)
+        if self._trainer is None:
+            self._dropped.update(drop)
+            return Events()
+        drop = {*drop, *self._dropped}
+        self._dropped.clear()
+        return self._trainer.advance(until, seconds, drop)
+
+    def stop(self, seconds: float) -> bool:
+        self._choosing.join(seconds)
+        return not self._choosing.is_alive() and (self._trainer is None or self._trainer.stop(seconds))
+
+    def _choose(self) -> None:
+        trainer: Trainer
+        try:
+            from workers.devices import prepare
+
+            prepare(self._assignment.resources)
+            from workers.cohorts.training import Cohort
+
+            trainer = Cohort.of(self._assignment)
+        except Exception:  # what is wrong with the data, each trial finds out and says again
+            trainer = Turns(self._assignment)
+        trainer.start()
+        self._trainer = trainer
+
+
 class Worker:
     """Trains one assignment at a time. All methods are called from one thread.
 
@@ -126,7 +173,7 @@ class Worker:
         self.stop()
         self.assignment = assignment
         self.trials += len(assignment.members)
-        self._trainer = Turns(assignment)
+        self._trainer = Together(assignment) if assignment.training.model == "mlp" else Turns(assignment)
         self._trainer.start()
 
     def advance(self, until: int, seconds: float, drop: Collection[int] = ()) -> SliceResult:

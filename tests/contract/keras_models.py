@@ -172,3 +172,22 @@ def raising(hp: keras_tuner.HyperParameters) -> keras.Model:
 
 def hungry(hp: keras_tuner.HyperParameters) -> keras.Model:
     raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating {hp.Int('units', 4, 8)} terabytes")
+
+
+def weighted() -> Any:
+    """The blobs with a weight per row."""
+    (x, y), (x_val, y_val) = blobs()
+    random = np.random.default_rng(2)
+    return (x, y, random.uniform(0.1, 2.0, 90).astype("float32")), (x_val, y_val, np.full(30, 0.5, "float32"))
+
+
+def indicators() -> Any:
+    """The blobs with one-hot targets."""
+    (x, y), (x_val, y_val) = blobs()
+    return (x, np.eye(3, dtype="float32")[y]), (x_val, np.eye(3, dtype="float32")[y_val])
+
+
+def pictures() -> Any:
+    """The blobs as pictures of 2 x 2."""
+    (x, y), (x_val, y_val) = blobs()
+    return (x.reshape(90, 2, 2), y), (x_val.reshape(30, 2, 2), y_val)

@@ -6,14 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from db import studies, trials
-from db.engine import Database
+from db.engine import Database, Session
+from db.errors import DatabaseUnavailable
 from db.tables import Trial
 from tests.invariants import check_invariants
 from tuner import coordinator as coordinating
@@ -23,7 +24,7 @@ from tuner.definition import parse
 from tuner.errors import StudyExists
 from tuner.results import study_row, summary
 from tuner.submission import submit
-from workers.contract import CheckReport, Launcher
+from workers.contract import Assignment, CheckReport, Launcher, LauncherError
 from workers.launchers import launcher as make_launcher
 
 X = {"type": "float", "low": 0.0, "high": 1.0}
@@ -225,6 +226,64 @@ def test_a_coordinator_that_lost_its_study_writes_nothing_more(
     assert [(trial.number, trial.token) for trial in other.trials("study")] == before
     other.finish("study")
     assert summary(other.database, "study").counts == {"complete": 4}
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_transaction_whose_end_was_not_seen_is_written_again(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """Every third transaction fails: after its commit, so that its rows are there already, or before it."""
+    bench = make_bench("inline")
+    bench.submit("study", trials=12, epochs=9, pruner="asha", sampler="tpe")
+    write, count = bench.database.write, 0
+
+    @contextmanager
+    def unreliable() -> Iterator[Session]:
+        nonlocal count
+        count += 1
+        with write() as s:
+            yield s
+            if count % 3 == 0 and not committed:
+                raise DatabaseUnavailable("The connection is gone.")
+        if count % 3 == 0:
+            raise DatabaseUnavailable("The connection is gone.")
+
+    monkeypatch.setattr(bench.database, "write", unreliable)
+    failures = 0
+    while bench.state("study") == "active":
+        try:
+            bench.coordinator.step()
+        except DatabaseUnavailable:
+            failures += 1
+    assert failures > 5
+    check_invariants(bench.database, "study", str(bench.settings.artifacts))
+    ends = [(trial.params, trial.state, trial.value, trial.token) for trial in bench.trials("study")]
+    monkeypatch.undo()
+    bench.submit("calm", trials=12, epochs=9, pruner="asha", sampler="tpe")
+    bench.finish("calm")
+    assert ends == [(trial.params, trial.state, trial.value, trial.token) for trial in bench.trials("calm")]
+
+
+def test_a_trial_that_no_worker_takes_is_queued_again(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench()
+    bench.submit("study", trials=3)
+    start = bench.launcher.start
+    refused: list[str] = []
+
+    def refuse(assignment: Assignment) -> str:
+        if not refused:
+            refused.append(assignment.id)
+            raise LauncherError("The cluster is away.")
+        return start(assignment)
+
+    monkeypatch.setattr(bench.launcher, "start", refuse)
+    with pytest.raises(LauncherError, match="away"):
+        bench.coordinator.step()
+    bench.finish("study")
+    assert summary(bench.database, "study").counts == {"complete": 3}
+    assert [trial.token for trial in bench.trials("study")] == [2, 1, 1], "only the refused one begins again"
 
 
 def test_the_same_submission_gives_one_study_and_another_is_refused_with_the_difference(

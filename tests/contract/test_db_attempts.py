@@ -12,21 +12,24 @@ from tests.rows import Held
 
 
 def report(s: Session, held: Held, epochs: range, base: float = 0.0) -> bool:
-    batch = [(epoch, {"val_loss": base + epoch, "loss": 0.5}, base + epoch, 0.1) for epoch in epochs]
-    return reports.add(s, held.trial, held.token, batch)
+    batch = [
+        reports.New(held.trial, held.token, epoch, {"val_loss": base + epoch, "loss": 0.5}, base + epoch, 0.1)
+        for epoch in epochs
+    ]
+    return bool(reports.add(s, batch))
 
 
 def again(s: Session, held: Held) -> Held:
     """The next attempt at the same trial."""
     assert trials.requeue(s, held.trial, held.token, cause="node_lost", message="", log="")
-    token = trials.lease(s, held.trial, "worker", 60)
+    token = rows.lease(s, held.trial, "worker")
     assert token is not None
     return Held(held.study, held.trial, token)
 
 
 def save(s: Session, held: Held, kind: str, epoch: int) -> str:
     key = f"{held.trial}/{held.token}/{kind}-{epoch}"
-    assert artifacts.add(s, held.trial, held.token, kind=kind, epoch=epoch, key=key, sha256="5a", bytes=2**33)
+    assert artifacts.add(s, [artifacts.New(held.trial, held.token, kind, epoch, key, "5a", 2**33)])
     return key
 
 
@@ -35,7 +38,6 @@ def test_an_epoch_is_stored_once(database: Database) -> None:
     with database.write() as s:
         assert report(s, held, range(1, 4))
         assert report(s, held, range(2, 6), base=100.0)
-        assert report(s, held, range(0))
         assert [row.objective for row in reports.curve(s, held.trial)] == [1.0, 2.0, 3.0, 104.0, 105.0]
         assert trials.get_by_id(s, held.trial).epochs == 5
 
@@ -43,8 +45,25 @@ def test_an_epoch_is_stored_once(database: Database) -> None:
 def test_an_epoch_twice_in_one_batch_is_stored_once(database: Database) -> None:
     held = rows.running(database)
     with database.write() as s:
-        assert reports.add(s, held.trial, held.token, [(1, {"a": 1.0}, 1.0, 0.1), (1, {"a": 2.0}, 2.0, 0.1)])
+        assert reports.add(s, [reports.New(held.trial, held.token, 1, {"a": a}, a, 0.1) for a in (1.0, 2.0)])
         assert [row.metrics for row in reports.curve(s, held.trial)] == [{"a": 1.0}]
+
+
+def test_a_stale_attempt_does_not_spoil_the_batch_it_is_in(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        current, old = rows.held(s, study), rows.held(s, study)
+        again(s, old)
+        both, mine = (current, old), {(current.trial, current.token)}
+        assert reports.add(s, [reports.New(held.trial, held.token, 1, {"a": 1.0}, 1.0, 0.1) for held in both]) == mine
+        assert decisions.add(s, [decisions.New(held.trial, held.token, 1, "stop", "asha") for held in both]) == mine
+        saved = [artifacts.New(held.trial, held.token, "model", 1, f"key-{held.trial}", "5a", 1) for held in both]
+        assert artifacts.add(s, saved) == mine
+        assert trials.end(s, [trials.End(held.trial, held.token, "complete", 1.0) for held in both]) == 1
+        assert [trials.get_by_id(s, held.trial).state for held in both] == ["complete", "running"]
+        assert not reports.curve(s, old.trial) and not decisions.of(s, old.trial)
+        assert [row.key for row in artifacts.of_study(s, study)] == [f"key-{current.trial}"]
+        assert [attempt.ended_at is None for attempt in trials.attempts(s, old.trial)] == [False, True]
 
 
 def test_where_attempts_overlap_the_newest_counts(database: Database) -> None:
@@ -85,9 +104,9 @@ def test_a_decision_is_made_once_and_explained(database: Database) -> None:
             "rivals": [[3, 0.25], [7, math.inf]],
             "reason": "Worse than 2 of 3.",
         }
-        assert decisions.add(s, held.trial, held.token, epoch=3, action="stop", rule="asha", **fields)
-        assert decisions.add(s, held.trial, held.token, epoch=3, action="continue", rule="median")
-        assert decisions.add(s, held.trial, held.token, epoch=1, action="continue", rule="asha", value=math.nan)
+        assert rows.decide(s, held, 3, "stop", "asha", **fields)
+        assert rows.decide(s, held, 3, "continue", "median")
+        assert rows.decide(s, held, 1, "continue", "asha", value=math.nan)
     with database.read() as s:
         first, second = decisions.of(s, held.trial)
     assert (first.epoch, first.action, first.value, first.rivals) == (1, "continue", None, [])

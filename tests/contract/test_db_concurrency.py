@@ -63,7 +63,7 @@ def test_a_guarded_claim_gives_it_to_one(database: Database) -> None:
         won = []
         for trial in ids:
             with database.write() as s:
-                if trials.lease(s, trial, f"worker-{index}", 60) is not None:
+                if rows.lease(s, trial, f"worker-{index}") is not None:
                     won.append(trial)
         return won
 
@@ -91,7 +91,7 @@ def test_frozen_workers_that_come_back_finish_nothing_twice(database: Database) 
                 for late in trials.expired(s, study):
                     trials.requeue(s, late.id, late.token, cause="node_lost", message="", log="")  # others do it too
                 queued = trials.queued(s, study, 1)
-                token = trials.lease(s, queued[0].id, f"worker-{index}", lease) if queued else None
+                token = rows.lease(s, queued[0].id, f"worker-{index}", lease) if queued else None
                 if not queued and not trials.running(s, study):
                     return
             if token is None:
@@ -99,7 +99,7 @@ def test_frozen_workers_that_come_back_finish_nothing_twice(database: Database) 
                 continue
             time.sleep(2 * lease if chance.random() < 0.4 else 0.0)
             with database.write() as s:
-                done = trials.end(s, queued[0].id, token, "complete", value=float(index))
+                done = rows.end(s, rows.Held(study, queued[0].id, token), "complete", value=float(index))
             with lock:
                 accepted[queued[0].id] += done
                 refused += not done
@@ -126,7 +126,7 @@ with connect(sys.argv[1]) as database:
             queued = trials.queued(s, int(sys.argv[2]), 1)
             if not queued:
                 break
-            won.append((queued[0].id, trials.lease(s, queued[0].id, sys.argv[3], 60)))
+            won += trials.lease(s, {queued[0].id: None}, sys.argv[3], 60).items()
 print(json.dumps(won))
 """
 

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from db import states, studies, trials
+from db import states, studies
 from db.engine import Database, Session
 from db.errors import AlreadyExists, IllegalTransition
 from tests import rows
@@ -143,9 +143,9 @@ def test_the_list_counts_and_knows_the_best(database: Database) -> None:
         for study in (low, high):
             for value in (0.5, math.inf, -math.inf, math.nan, 0.25):
                 held = rows.held(s, study)
-                assert trials.end(s, held.trial, held.token, "complete", value=value)
+                assert rows.end(s, held, "complete", value=value)
             held = rows.held(s, study)
-            assert trials.end(s, held.trial, held.token, "pruned", value=-99.0 if study == low else 99.0)
+            assert rows.end(s, held, "pruned", value=-99.0 if study == low else 99.0)
             rows.held(s, study)
             rows.trial(s, study)
     with database.read() as s:

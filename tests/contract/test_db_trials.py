@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from db import artifacts, decisions, reports, states, trials
+from db import artifacts, states, trials
 from db.engine import Database, Session
 from db.errors import IllegalTransition
 from db.tables import Base
@@ -22,16 +22,14 @@ NAP = 0.4
 
 WRITES: dict[str, Callable[[Session, Held], Any]] = {
     "heartbeat": lambda s, held: trials.heartbeat(s, [(held.trial, held.token)], 60),
-    "complete": lambda s, held: trials.end(s, held.trial, held.token, "complete", value=1.0, epochs=3, log="late"),
-    "pruned": lambda s, held: trials.end(s, held.trial, held.token, "pruned", value=1.0),
-    "failed": lambda s, held: trials.end(s, held.trial, held.token, "failed", cause="oom"),
-    "cancelled": lambda s, held: trials.end(s, held.trial, held.token, "cancelled"),
+    "complete": lambda s, held: rows.end(s, held, "complete", value=1.0, epochs=3, log="late"),
+    "pruned": lambda s, held: rows.end(s, held, "pruned", value=1.0),
+    "failed": lambda s, held: rows.end(s, held, "failed", cause="oom"),
+    "cancelled": lambda s, held: rows.end(s, held, "cancelled"),
     "requeue": lambda s, held: trials.requeue(s, held.trial, held.token, cause="hang", message="late", log="late"),
-    "report": lambda s, held: reports.add(s, held.trial, held.token, [(9, {"loss": 9.0}, 9.0, 9.0)]),
-    "decision": lambda s, held: decisions.add(s, held.trial, held.token, epoch=9, action="stop", rule="asha"),
-    "artifact": lambda s, held: artifacts.add(
-        s, held.trial, held.token, kind="model", epoch=9, key="late", sha256="0", bytes=1
-    ),
+    "report": lambda s, held: rows.report(s, held, 9, {"loss": 9.0}, 9.0, 9.0),
+    "decision": lambda s, held: rows.decide(s, held, 9, "stop", "asha"),
+    "artifact": lambda s, held: artifacts.add(s, [artifacts.New(held.trial, held.token, "model", 9, "late", "0", 1)]),
 }
 """Every function that writes in an attempt's name."""
 
@@ -49,9 +47,9 @@ def stale(s: Session, study: int, how: str) -> Held:
     if how in ("queued again", "begun anew"):
         assert trials.requeue(s, held.trial, held.token, cause="hang", message="", log="")
     if how == "begun anew":
-        assert trials.lease(s, held.trial, "other", 60) == held.token + 1
+        assert rows.lease(s, held.trial, "other") == held.token + 1
     if how == "ended":
-        assert trials.end(s, held.trial, held.token, "complete", value=0.5)
+        assert rows.end(s, held, "complete", value=0.5)
     return Held(study, held.trial, held.token + 1) if how == "from the future" else held
 
 
@@ -78,7 +76,7 @@ def test_the_current_token_is_accepted(database: Database, name: str) -> None:
 def test_every_transition_is_the_tables(database: Database) -> None:
     """Each operation tried in each state moves the trial where the table says, or leaves it alone."""
     moves: dict[str, Callable[[Session, Held], Any]] = {
-        "running": lambda s, held: trials.lease(s, held.trial, "worker", 60) is not None,
+        "running": lambda s, held: rows.lease(s, held.trial, "worker") is not None,
         "queued": WRITES["requeue"],
         **{state: WRITES[state] for state in states.terminal(states.TRIAL)},
     }
@@ -99,7 +97,7 @@ def test_a_trial_does_not_end_as_something_else(database: Database) -> None:
     held = rows.running(database)
     for state in ("queued", "running", "done"):
         with pytest.raises(IllegalTransition, match=state), database.write() as s:
-            trials.end(s, held.trial, held.token, state)
+            rows.end(s, held, state)
 
 
 def test_cancelling_leaves_all_but_the_queued_ones(database: Database) -> None:
@@ -113,7 +111,7 @@ def test_cancelling_leaves_all_but_the_queued_ones(database: Database) -> None:
         assert all(trials.get_by_id(s, trial).state == "cancelled" for trial in queued)
         assert trials.get_by_id(s, held.trial).state == "running"
         assert len(trials.queued(s, other, 10)) == 1
-        assert trials.lease(s, queued[0], "worker", 60) is None
+        assert rows.lease(s, queued[0], "worker") is None
 
 
 def test_tokens_grow_and_attempts_are_remembered(database: Database) -> None:
@@ -121,8 +119,8 @@ def test_tokens_grow_and_attempts_are_remembered(database: Database) -> None:
     with database.write() as s:
         assert trials.requeue(s, held.trial, 1, cause="oom", message="exit code 137", log="the end")
         assert trials.get_by_id(s, held.trial).state == "queued"
-        assert trials.lease(s, held.trial, "second", 60, resumed_from=4) == 2
-        assert trials.end(s, held.trial, 2, "complete", value=0.25, best_epoch=6, message="fine")
+        assert trials.lease(s, {held.trial: 4}, "second", 60) == {held.trial: 2}
+        assert rows.end(s, Held(held.study, held.trial, 2), "complete", value=0.25, best_epoch=6, message="fine")
     with database.read() as s:
         first, second = trials.attempts(s, held.trial)
         row = trials.get_by_id(s, held.trial)
@@ -151,7 +149,7 @@ def test_attempts_side_by_side_count_once_in_active_seconds(database: Database) 
     time.sleep(NAP)
     with database.write() as s:
         for held in several[:2]:
-            assert trials.end(s, held.trial, held.token, "complete")
+            assert rows.end(s, held, "complete")
         trials.heartbeat(s, [(held.trial, held.token) for held in several], 60)
         assert NAP <= trials.active_seconds(s, study) < 3 * NAP
 
@@ -178,7 +176,7 @@ def test_one_heartbeat_renews_a_thousand_attempts(database: Database) -> None:
         study = rows.study(s)
         several = [rows.held(s, study) for _ in range(1001)]
         gone = several[500]
-        assert trials.end(s, gone.trial, gone.token, "complete")
+        assert rows.end(s, gone, "complete")
         assert trials.heartbeat(s, [(held.trial, held.token) for held in several], 60) == {
             held.trial for held in several
         } - {gone.trial}
@@ -193,7 +191,7 @@ def test_trials_are_found_by_state_and_number(database: Database) -> None:
             rows.trial(s, study)
         rows.trial(s, other)
         first, *_ = trials.queued(s, study, 1)
-        assert trials.lease(s, first.id, "worker", 60) == 1
+        assert rows.lease(s, first.id, "worker") == 1
         assert [row.number for row in trials.queued(s, study, 2)] == [1, 2]
         assert [row.number for row in trials.queued(s, study, None)] == [1, 2, 3, 4]
         assert [row.number for row in trials.running(s, study)] == [0]
@@ -201,7 +199,7 @@ def test_trials_are_found_by_state_and_number(database: Database) -> None:
         assert trials.next_number(s, study) == 5
         assert trials.get(s, study, 5) is None
         assert trials.failures(s, study) == 0
-        assert trials.end(s, first.id, 1, "failed", cause="user_error")
+        assert rows.end(s, Held(study, first.id, 1), "failed", cause="user_error")
         assert trials.failures(s, study) == 1
 
 
@@ -213,9 +211,9 @@ def test_the_best_is_finite_completed_and_the_earliest_of_equals(
         study = rows.study(s)
         for value in (2.0, math.nan, 1.0, math.inf, 1.0, -math.inf, None):
             held = rows.held(s, study)
-            assert trials.end(s, held.trial, held.token, "complete", value=value)
+            assert rows.end(s, held, "complete", value=value)
         for state, value in (("pruned", -5.0), ("failed", 5.0)):
             held = rows.held(s, study)
-            assert trials.end(s, held.trial, held.token, state, value=value)
+            assert rows.end(s, held, state, value=value)
         assert [row.number for row in trials.best(s, study, direction, limit=10)] == order
         assert [row.number for row in trials.best(s, study, direction)] == order[:1]

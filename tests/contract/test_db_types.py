@@ -52,8 +52,8 @@ METRICS = {
 def test_metrics_are_bit_equal(database: Database) -> None:
     held = rows.running(database)
     with database.write() as s:
-        batch = [(1 + index, METRICS, value, 0.5) for index, value in enumerate(METRICS.values())]
-        assert reports.add(s, held.trial, held.token, batch)
+        for index, value in enumerate(METRICS.values()):
+            assert rows.report(s, held, 1 + index, METRICS, value, 0.5)
     with database.read() as s:
         curve = reports.curve(s, held.trial)
         objectives = reports.objectives(s, held.study)[0]
@@ -84,7 +84,7 @@ def test_params_and_notes_come_back_with_their_types(database: Database) -> None
     params = {"a": None, "b": True, "c": 1, "d": 1.0, "e": "Infinity", "f": "ü\x00\ud800"}
     with database.write() as s:
         study = rows.study(s)
-        trials.create(s, study, number=0, params=params, seed=2**62, notes={"rng": [1, {"deep": 2.5}]})
+        trials.create(s, study, [trials.New(0, params, seed=2**62, notes={"rng": [1, {"deep": 2.5}]})])
     with database.read() as s:
         row = trials.get(s, study, 0)
     assert row is not None
@@ -127,7 +127,7 @@ def test_a_log_keeps_its_last_64_kib(database: Database) -> None:
     held = rows.running(database)
     log = "é" * LOG_BYTES + "\x00\udcff the error"
     with database.write() as s:
-        assert trials.end(s, held.trial, held.token, "failed", cause="user_error", message="bad\x00name", log=log)
+        assert rows.end(s, held, "failed", cause="user_error", message="bad\x00name", log=log)
     with database.read() as s:
         attempt = trials.attempts(s, held.trial)[0]
     assert len(attempt.log.encode()) <= LOG_BYTES

@@ -13,7 +13,7 @@ from tuner.definition import StudyDefinition
 @pytest.mark.parametrize(
     ("limits", "within", "beyond", "words"),
     [
-        ({"trials": 3}, {"started": 2}, {"started": 3}, "All 3 trials"),
+        ({"trials": 3}, {"started": 2}, {"started": 3}, "limit of 3 trials"),
         ({"total_epochs": 50}, {"epochs": 49}, {"epochs": 50}, "50 epochs"),
         ({"max_seconds": 60.0}, {"seconds": 59.9}, {"seconds": 60.0}, "60 seconds"),
         ({"target": 0.1}, {"best": 0.11}, {"best": 0.1}, "the target of 0.1"),

@@ -64,3 +64,10 @@ def test_what_cannot_be_resolved_gets_a_sentence(folder: str, given: str, expect
         resolve(given, (folder,))
     assert expected in str(caught.value)
     assert "Traceback" not in str(caught.value)
+
+
+def test_the_places_where_a_module_was_looked_for_are_named_once(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [folder, folder, "lib/site-packages/more", *sys.path])
+    with pytest.raises(EntryPointError, match=r"looked in '[^']+' and the installed packages") as caught:
+        resolve("nobody_has_this:build")
+    assert str(caught.value).count(folder) == 1

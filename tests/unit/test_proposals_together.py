@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections import Counter
 from statistics import median
 from typing import Any
@@ -251,13 +250,3 @@ def test_what_is_asked_for_wrongly_is_named() -> None:
         sampler.propose_together(0, 2, ["rate", "ratee"])
     with pytest.raises(InvalidInput, match="0 points cannot be proposed together; expected at least 1"):
         sampler.propose_together(0, 0, ["rate"])
-
-
-def test_a_cohort_costs_milliseconds_when_many_trials_are_known() -> None:
-    sampler = trained(mlp(), "gp", 1000)
-    first = sampler.propose_together(1000, 8, LIFTABLE)  # fits, from nothing
-    for number, proposal in enumerate(first, 1000):
-        sampler.observe(Observation(number, "running", proposal.params, None, {}, proposal.notes))
-    start = time.process_time()
-    sampler.propose_together(1008, 8, LIFTABLE)
-    assert time.process_time() - start < 1.0  # 0.04 s on one core of a machine with nothing else to do

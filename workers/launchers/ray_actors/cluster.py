@@ -84,7 +84,7 @@ class Cluster:
     def dashboard_hint(self) -> str:
         if self.dashboard_url is None or os.environ.get("RAY_AUTH_MODE") != "token":
             return ""
-        return "It asks for a token: `ray get-auth-token` shows it."
+        return "it asks for a token, which `ray get-auth-token` shows"
 
     @property
     def logs(self) -> Path | None:

@@ -1,0 +1,278 @@
+"""Trials trained together give what each gives alone: held against Keras' own `fit`, optimizer by optimizer."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from search_spaces import ACTIVATIONS, OPTIMIZERS
+from workers.contract import Assignment, Member, Training
+from workers.gate import Events
+from workers.worker import Trainer, Turns
+
+pytestmark = pytest.mark.tensorflow
+
+EPOCHS = 3
+LAMBDAS = ((0.0, 0.0), (1e-3, 0.0), (0.0, 1e-2), (1e-4, 1e-3))
+RATES = (1e-3, 1e-2, 3e-3, 3e-2)
+
+Make = Callable[..., Training]
+
+
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def make(data: str = "blobs", **changes: Any) -> Training:
+        values: dict[str, Any] = {
+            "study": "cohorts",
+            "model": "mlp",
+            "loop": False,
+            "space": None,
+            "data": {"function": f"keras_models:{data}"},
+            "objective": "val_data_loss",
+            "direction": "minimize",
+            "epochs": EPOCHS,
+            "patience": None,
+            "checkpoint_seconds": 1e9,
+            "artifacts": str(tmp_path / "artifacts"),
+            "seed": 5,
+            "import_paths": (str(Path(__file__).parent),),
+        }
+        return Training(**{**values, **changes})
+
+    return make
+
+
+def members(points: Iterable[dict[str, Any]]) -> tuple[Member, ...]:
+    return tuple(Member(number, 1, params, 100 + number) for number, params in enumerate(points))
+
+
+def together(training: Training, points: Sequence[dict[str, Any]], until: int = EPOCHS) -> Events:
+    from workers.cohorts.training import Cohort
+
+    return finished(Cohort.of(Assignment("together", training, members(points))), until)
+
+
+def alone(training: Training, points: Sequence[dict[str, Any]]) -> Events:
+    """The same trials by Keras' `fit`, one after the other."""
+    return finished(Turns(Assignment("alone", training, members(points))), EPOCHS)
+
+
+def finished(trainer: Trainer, until: int) -> Events:
+    trainer.start()
+    events = trainer.advance(until, 300.0, ())
+    assert trainer.stop(20.0)
+    return events
+
+
+def curves(events: Events) -> dict[tuple[int, int], dict[str, float]]:
+    return {(report.trial, report.epoch): report.metrics for report in events.reports}
+
+
+def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: Events) -> dict[int, list[np.ndarray]]:
+    """The weights of the saved models, read as promotion reads them: into a model that was built anew."""
+    from workers import keras_files, models
+    from workers.data import load
+
+    assert training.data is not None
+    parts = load(training.data, training.import_paths)
+    found = {}
+    for item in events.saved:
+        model = models.mlp(points[item.trial], parts)
+        keras_files.build_variables(model, parts)
+        keras_files.load_finished(model, Path(training.artifacts) / item.key)
+        found[item.trial] = model.get_weights()
+    return found
+
+
+def assert_equal(training: Training, points: Sequence[dict[str, Any]]) -> None:
+    """Metrics and best weights of each member equal those of the trial alone, to float32's tolerance."""
+    stacked = together(training, points)
+    weights = saved_weights(training, points, stacked)
+    single = alone(training, points)
+    expected = curves(single)
+    assert curves(stacked).keys() == expected.keys()
+    for key, metrics in curves(stacked).items():
+        assert metrics.keys() == expected[key].keys()
+        assert metrics == pytest.approx(expected[key], rel=2e-5, abs=2e-6), key
+    assert sorted(ended.trial for ended in stacked.ended) == list(range(len(points)))
+    assert {ended.cause for ended in stacked.ended} == {None}
+    for trial, arrays in saved_weights(training, points, single).items():
+        for ours, theirs in zip(weights[trial], arrays, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def varied(**shared: Any) -> list[dict[str, Any]]:
+    pairs = zip(RATES, LAMBDAS, strict=True)
+    return [{**shared, "learning_rate": rate, "l1": l1, "l2": l2} for rate, (l1, l2) in pairs]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_members_equal_trials_that_train_alone(training: Make, optimizer: str) -> None:
+    assert_equal(training(), varied(depth=2, width=6, optimizer=optimizer, batch_size=16))
+
+
+def test_every_activation_equals_keras(training: Make) -> None:
+    points = [{"depth": 1, "width": 5, "activation": name, "batch_size": 32, "l2": 1e-3} for name in ACTIVATIONS]
+    assert_equal(training(), points)
+
+
+@pytest.mark.parametrize("data", ["prices", "weighted", "indicators", "pictures"])
+def test_every_kind_of_data_equals_keras(training: Make, data: str) -> None:
+    """Regression far from zero, sample weights, one-hot targets, images; 120 or 90 rows leave a partial last batch."""
+    assert_equal(training(data), varied(depth=1, width=6, activation="prelu", batch_size=32))
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "depth": st.integers(1, 3),
+                "width": st.integers(1, 9),
+                "activation": st.sampled_from(ACTIVATIONS),
+                "optimizer": st.sampled_from(OPTIMIZERS),
+                "learning_rate": st.floats(1e-4, 3e-2),
+                "l1": st.sampled_from([0.0, 1e-4, 1e-2]),
+                "l2": st.sampled_from([0.0, 1e-4, 1e-2]),
+                "batch_size": st.sampled_from([16, 32, 90]),
+            }
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_mixture_of_shapes_equals_keras(training: Make, points: list[dict[str, Any]]) -> None:
+    assert_equal(training(), points)
+
+
+def test_a_member_does_not_depend_on_its_company(training: Make) -> None:
+    """Also where it drops units: all members see the same draws, whoever they are together with."""
+    points = varied(depth=2, width=8, batch_size=16)
+    for place, rate in enumerate((0.0, 0.2, 0.5, 0.9)):
+        points[place]["dropout"] = rate
+    stacked = curves(together(training(), points))
+    for place, point in enumerate(points):
+        from workers.cohorts.training import Cohort
+
+        member = Member(place, 1, point, 100 + place)
+        single = curves(finished(Cohort.of(Assignment("single", training(), (member,))), EPOCHS))
+        for key, metrics in single.items():
+            assert stacked[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6)
+    undropped = curves(alone(training(), points[:1]))
+    for key, metrics in undropped.items():
+        assert stacked[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    import tensorflow as tf
+
+    from workers.cohorts.program import _dropped
+
+    rates = tf.constant([0.0, 0.25, 0.75])[:, None, None]
+    dropped = _dropped(tf.ones([3, 400, 50]), rates, tf.constant([1, 2], tf.int64)).numpy()
+    assert (dropped == 0).mean(axis=(1, 2)) == pytest.approx([0.0, 0.25, 0.75], abs=0.01)
+    assert dropped.mean(axis=(1, 2)) == pytest.approx([1.0, 1.0, 1.0], abs=0.03)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_weights_begin_as_keras_begins_them(training: Make, dropout: float) -> None:
+    from workers import models
+    from workers.cohorts.layout import layout_of
+    from workers.cohorts.training import complete
+    from workers.data import load
+    from workers.seeds import set_seeds
+
+    described = training()
+    assert described.data is not None
+    parts = load(described.data, described.import_paths)
+    params = complete({"depth": 3, "width": 7, "activation": "prelu", "dropout": dropout})
+    layout = layout_of(params, 4, 3)
+    set_seeds(77, keras=True)
+    expected = models.mlp(params, parts).get_weights()
+    for ours, theirs in zip(layout.weights(layout.initial(77, dropout > 0)), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_member_that_diverges_leaves_the_others_alone(training: Make) -> None:
+    points = varied(depth=1, width=6, optimizer="sgd")
+    points[1] = {**points[1], "learning_rate": 1e30}
+    stacked = together(training(), points)
+    causes = {ended.trial: ended.cause for ended in stacked.ended}
+    assert causes == {0: None, 1: "non_finite", 2: None, 3: None}
+    expected = curves(alone(training(), [points[0]]))
+    for (_, epoch), metrics in expected.items():
+        assert curves(stacked)[(0, epoch)] == pytest.approx(metrics, rel=1e-5, abs=1e-6)
+    assert all(math.isfinite(value) for trial in (0, 2, 3) for value in curves(stacked)[(trial, EPOCHS)].values())
+
+
+def test_a_trial_that_is_dropped_is_not_heard_of_again(training: Make) -> None:
+    from workers.cohorts.training import Cohort
+
+    points = varied(depth=1, width=6)
+    cohort = Cohort.of(Assignment("dropped", training(), members(points)))
+    first = cohort.advance(1, 60.0, ())
+    assert sorted(report.trial for report in first.reports) == [0, 1, 2, 3]
+    rest = cohort.advance(EPOCHS, 60.0, (0, 2))
+    assert sorted({report.trial for report in rest.reports}) == [1, 3]
+    assert sorted(ended.trial for ended in rest.ended) == [1, 3]
+    expected = curves(together(training(), points))
+    assert all(expected[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6) for key, metrics in curves(rest).items())
+
+
+def test_patience_is_each_members_own(training: Make) -> None:
+    points = varied(depth=1, width=6)
+    points[2] = {**points[2], "learning_rate": 1e-12}  # its first epoch stays about its best
+    described = training(epochs=8, patience=2)
+    epochs: dict[int, int] = {}
+    for report in together(described, points, 8).reports:
+        epochs[report.trial] = report.epoch
+    assert epochs[0] == 8
+    single = [report.epoch for report in finished(Turns(Assignment("a", described, members(points))), 8).reports]
+    assert sum(epochs.values()) == len(single)
+
+
+def test_a_slice_ends_in_mid_epoch_and_the_next_one_goes_on(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workers.cohorts import stack
+    from workers.cohorts.training import Cohort
+
+    points = varied(depth=1, width=6, batch_size=16)
+    expected = curves(together(training(), points))
+    monkeypatch.setattr(stack, "STEPS", 2)
+    cohort = Cohort.of(Assignment("slices", training(), members(points)))
+    reports = []
+    for _ in range(200):
+        events = cohort.advance(EPOCHS, 0.0, ())
+        reports += events.reports
+        if len(events.ended) == len(points):
+            break
+    assert [report.trial for report in reports] == [0, 1, 2, 3] * EPOCHS
+    assert all(expected[report.trial, report.epoch] == pytest.approx(report.metrics, rel=1e-6) for report in reports)
+
+
+def test_a_new_shape_needs_no_new_trace(training: Make) -> None:
+    from workers.cohorts.program import program
+
+    together(training(), [{"depth": 2, "width": 3}])
+    traced = program(2, "sparse").train
+    before = traced.experimental_get_tracing_count()
+    shapes = zip(ACTIVATIONS, OPTIMIZERS, strict=True)
+    points = [{"depth": 2, "width": 4 + i, "activation": a, "optimizer": o} for i, (a, o) in enumerate(shapes)]
+    together(training(), points)
+    assert traced.experimental_get_tracing_count() == before
+
+
+def test_the_program_knows_what_the_family_knows() -> None:
+    from workers.cohorts import program, updates
+
+    assert tuple(program.ACTIVATIONS) == ACTIVATIONS
+    assert tuple(updates.UPDATES) == OPTIMIZERS

@@ -1,0 +1,49 @@
+"""What a step has found out about a study, and how it becomes rows: few statements, however many trials there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from db import artifacts, decisions, events, reports, trials
+from db.engine import Session
+from tuner.active_study import ActiveStudy, Attempt
+from tuner.housekeeping import remove_stale_rows
+from tuner.outcomes import Outcome
+
+
+@dataclass
+class Rows:
+    """What is to be written about one study. It can be written twice: the second time changes nothing."""
+
+    reports: list[reports.New] = field(default_factory=list)
+    artifacts: list[artifacts.New] = field(default_factory=list)
+    decisions: list[decisions.New] = field(default_factory=list)
+    ends: list[trials.End] = field(default_factory=list)
+    retries: list[tuple[Attempt, Outcome]] = field(default_factory=list)  # attempts whose trials are queued again
+    starts: list[tuple[int, ...]] = field(default_factory=list)  # numbers of trials; each group gets a worker
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+
+def write(s: Session, study: ActiveStudy, rows: Rows) -> bool:
+    """Write all but the starts. False: an attempt was not the current one any more, so its part was left out."""
+    said = {(item.trial_id, item.token) for item in rows.reports}
+    taken = not said or reports.add(s, rows.reports) == said
+    if rows.artifacts:
+        artifacts.add(s, rows.artifacts)
+    if rows.decisions:
+        decisions.add(s, rows.decisions)
+    taken &= trials.end(s, rows.ends) == len(rows.ends)
+    for attempt, outcome in rows.retries:
+        why = {"cause": outcome.cause or "node_lost", "message": outcome.message, "log": outcome.log}
+        if trials.requeue(s, attempt.trial_id, attempt.token, **why):
+            events.add(s, "trial_retried", study_id=study.id, trial_id=attempt.trial_id, cause=outcome.cause)
+        else:
+            taken = False
+    return taken
+
+
+def tidy(s: Session, study: ActiveStudy, rows: Rows) -> list[str]:
+    """Forget the artifacts that nobody will ask for now that trials ended. Returns their keys, for after the commit."""
+    return remove_stale_rows(s, study.id, study.definition) if rows.ends and study.has_artifacts else []

@@ -1,0 +1,199 @@
+"""An epoch of a stack as one compiled function: it loops over the batches inside the graph.
+
+The functions are traced with shapes left open, and activation and optimizer are chosen inside (`tf.switch_case`), so
+that one trace per depth and loss serves every width, batch size, activation, optimizer and number of members. Members
+see the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are
+paired.
+
+A row of `hyper` is (learning rate, L1, L2, dropout rate) of a member. The gradient of the sum of the members' losses is
+each member's own gradient; the penalty is differentiated by hand, apart from the data loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from workers.cohorts.updates import UPDATES
+
+ACTIVATIONS: dict[str, Any] = {
+    "sigmoid": tf.sigmoid,
+    "tanh": tf.tanh,
+    "relu": tf.nn.relu,
+    "leaky_relu": lambda x: tf.nn.leaky_relu(x, 0.3),  # the slope of keras.layers.LeakyReLU
+    "prelu": None,  # has weights of its own, see `_activated`
+    "elu": tf.nn.elu,
+    "gelu": keras.activations.gelu,
+    "softplus": tf.nn.softplus,
+}
+"""By the names of the `mlp` space; a test holds that both have the same ones."""
+
+EVALUATION_ROWS = 512  # rows per batch of an evaluation: the sums do not depend on it
+SUMS = 3  # per member: data loss, penalty and metric, each times the rows it was averaged over
+
+Loss = Literal["sparse", "one_hot", "squared"]
+
+_F, _I, _N = tf.float32, tf.int32, tf.int64
+_ROWS = tf.TensorSpec([None, None], _F)
+
+
+@dataclass(frozen=True)
+class Program:
+    """The two functions of one depth and loss."""
+
+    train: Any
+    evaluate: Any
+
+
+@cache
+def program(depth: int, loss: Loss) -> Program:
+    """Trace nothing yet; the first call of each function does, in 0.3 to 0.6 CPU-seconds."""
+    network = _Network(depth, loss)
+    y = tf.TensorSpec([None], _N) if loss == "sparse" else _ROWS
+    scalar, order = tf.TensorSpec([], _I), tf.TensorSpec([None], _N)
+    data = [_ROWS, y, tf.TensorSpec([None], _F)]
+    shape = [tf.TensorSpec([depth + 2], _I), tf.TensorSpec([3 * (depth + 1)], _I), tf.TensorSpec([None], _F)]
+    scale = [tf.TensorSpec([None], _F), tf.TensorSpec([None], _F)]
+    common = [_ROWS, _ROWS, *shape, scalar, *scale, *data]
+    noise = tf.TensorSpec([2], _N)
+    training = [(_ROWS, _ROWS), order, *[scalar] * 5, noise, _ROWS]
+    compiled = tf.function(network.train, autograph=False, input_signature=[*common, *training])
+    return Program(compiled, tf.function(network.evaluate, autograph=False, input_signature=common))
+
+
+class _Network:
+    """The arithmetic of a stack of networks of one depth.
+
+    K members, P weights each, D inputs, B rows. `weights` (K, P), `hyper` (K, 4), `dims` (depth + 2,), `sizes` of the
+    blocks of a row (see layout), `penalized` (P,), `activation` its place in ACTIVATIONS, `offset` and `scale` of the
+    outputs (O,), `x` (B, D), `y` (B,) or (B, O), `row_weight` (B,).
+    """
+
+    def __init__(self, depth: int, loss: Loss) -> None:
+        self._depth, self._loss = depth, loss
+
+    def train(
+        self, weights: Any, hyper: Any, dims: Any, sizes: Any, penalized: Any, activation: Any, offset: Any, scale: Any,
+        x: Any, y: Any, row_weight: Any, slots: Any, order: Any, first: Any, last: Any, batch: Any, optimizer: Any,
+        done: Any, noise: Any, sums: Any,
+    ) -> tuple[Any, Any, Any]:  # fmt: skip
+        """Train on the batches `first` to `last`, which stand in `order`. Returns weights, slots and sums (K, 3).
+
+        `done`: steps that the members have made before batch 0 of this epoch. `noise`: (seed, epoch) of the dropout.
+        """
+
+        def body(step: Any, weights: Any, slots: Any, sums: Any) -> Any:
+            rows = order[step * batch : (step + 1) * batch]
+            taken = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
+            seed = tf.stack([noise[0], noise[1] * 2**20 + tf.cast(step, _N)])
+            parts = self._parts(weights, dims, sizes)
+            with tf.GradientTape() as tape:
+                tape.watch(parts)
+                out = self._outputs(parts, taken[0], activation, hyper[:, 3], seed)
+                losses, metric = self._scores(out, taken[1], taken[2], offset, scale)
+                total = tf.reduce_sum(losses)
+            gradients = tape.gradient(total, parts, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            flat = tf.concat([tf.reshape(item, [tf.shape(weights)[0], -1]) for item in gradients], 1)
+            penalty, slope = _penalty(weights, hyper, penalized)
+            given = weights, flat + slope, slots, hyper[:, :1], done + step
+            weights, slots = tf.switch_case(optimizer, [_bound(update, *given) for update in UPDATES.values()])
+            count = tf.cast(tf.shape(rows)[0], _F)
+            return step + 1, weights, slots, sums + count * tf.stack([losses, penalty, metric], 1)
+
+        start = (first, weights, slots, sums)
+        _, weights, slots, sums = tf.while_loop(lambda step, *_: step < last, body, start, parallel_iterations=1)
+        return weights, slots, sums
+
+    def evaluate(
+        self, weights: Any, hyper: Any, dims: Any, sizes: Any, penalized: Any, activation: Any, offset: Any, scale: Any,
+        x: Any, y: Any, row_weight: Any,
+    ) -> Any:  # fmt: skip
+        """The sums (K, 3) over all rows."""
+        rows = tf.shape(x)[0]
+        parts = self._parts(weights, dims, sizes)
+        penalty, _ = _penalty(weights, hyper, penalized)
+
+        def body(step: Any, sums: Any) -> Any:
+            taken = slice(step * EVALUATION_ROWS, (step + 1) * EVALUATION_ROWS)
+            out = self._outputs(parts, x[taken], activation, None, None)
+            losses, metric = self._scores(out, y[taken], row_weight[taken], offset, scale)
+            return step + 1, sums + tf.cast(tf.shape(x[taken])[0], _F) * tf.stack([losses, penalty, metric], 1)
+
+        batches = (rows + EVALUATION_ROWS - 1) // EVALUATION_ROWS
+        sums = tf.zeros([tf.shape(weights)[0], SUMS])
+        return tf.while_loop(lambda step, _: step < batches, body, (0, sums), parallel_iterations=1)[1]
+
+    def _parts(self, weights: Any, dims: Any, sizes: Any) -> list[Any]:
+        """Kernel (K, in, out), bias (K, 1, out) and slopes (K, 1, out or 0) of each layer."""
+        members = tf.shape(weights)[0]
+        blocks = tf.split(weights, sizes, axis=1, num=3 * (self._depth + 1))
+        parts = []
+        for layer in range(self._depth + 1):
+            kernel, bias, slopes = blocks[3 * layer : 3 * layer + 3]
+            parts += [tf.reshape(kernel, [members, dims[layer], dims[layer + 1]]), bias[:, None], slopes[:, None]]
+        return parts
+
+    def _outputs(self, parts: list[Any], x: Any, activation: Any, rates: Any, seed: Any) -> Any:
+        """What the last layer answers before softmax or scaling, (K, B, O). `rates` None: nothing is dropped."""
+        h = tf.broadcast_to(x[None], [tf.shape(parts[0])[0], tf.shape(x)[0], tf.shape(x)[1]])
+        for layer in range(self._depth):
+            kernel, bias, slopes = parts[3 * layer : 3 * layer + 3]
+            h = _activated(activation, tf.matmul(h, kernel) + bias, slopes)
+            if rates is not None:
+                h = _dropped(h, rates[:, None, None], seed * (2 * layer + 1))
+        return tf.matmul(h, parts[-3]) + parts[-2]
+
+    def _scores(self, out: Any, y: Any, row_weight: Any, offset: Any, scale: Any) -> tuple[Any, Any]:
+        """The data loss as Keras averages it over a batch, and accuracy or absolute error, each (K,)."""
+        if self._loss == "squared":
+            answer = out * scale + offset
+            error = tf.reduce_mean(tf.square(answer - y), -1) / tf.reduce_mean(tf.square(scale))
+            metric = tf.reduce_mean(tf.abs(answer - y), -1)
+        else:
+            spread = [tf.shape(out)[0], tf.shape(out)[1]]
+            classes = y if self._loss == "sparse" else tf.argmax(y, -1)
+            metric = tf.cast(tf.equal(tf.argmax(out, -1), classes), _F)
+            if self._loss == "sparse":
+                error = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.broadcast_to(y, spread), out)
+            else:
+                error = tf.nn.softmax_cross_entropy_with_logits(tf.broadcast_to(y, tf.shape(out)), out)
+        return tf.reduce_mean(error * row_weight, -1), tf.reduce_mean(metric, -1)
+
+
+def _bound(function: Any, *arguments: Any) -> Any:
+    return lambda: function(*arguments)
+
+
+def _activated(activation: Any, x: Any, slopes: Any) -> Any:
+    def prelu(x: Any) -> Any:
+        return tf.nn.relu(x) - slopes * tf.nn.relu(-x)
+
+    return tf.switch_case(activation, [_bound(function or prelu, x) for function in ACTIVATIONS.values()])
+
+
+def _dropped(h: Any, rates: Any, seed: Any) -> Any:
+    """Inverted dropout, as in Keras; one draw (B, width) for all members."""
+
+    def drop() -> Any:
+        draw = tf.random.stateless_uniform(tf.shape(h)[1:], seed)
+        return tf.where(draw >= rates, h / (1 - rates), 0.0)
+
+    return tf.cond(tf.reduce_any(rates > 0), drop, lambda: h)
+
+
+def _penalty(weights: Any, hyper: Any, penalized: Any) -> tuple[Any, Any]:
+    """L1 and L2 penalty of each member (K,), and its slope (K, P). As in Keras, without a half: l2 * sum(w^2)."""
+    l1, l2 = hyper[:, 1:2], hyper[:, 2:3]
+
+    def some() -> Any:
+        counted = weights * penalized
+        value = l1[:, 0] * tf.reduce_sum(tf.abs(counted), 1) + l2[:, 0] * tf.reduce_sum(tf.square(counted), 1)
+        return value, l1 * tf.sign(counted) + 2 * l2 * counted
+
+    none = tf.zeros_like(l1[:, 0]), tf.zeros_like(weights)
+    value, slope = tf.cond(tf.reduce_any(l1 + l2 > 0), some, lambda: none)
+    return value, slope
