@@ -80,7 +80,9 @@ def _cycle_mistakes(conditions: Mapping[str, Mapping[str, Any]]) -> list[Mistake
     cycle = _find_cycle(conditions)
     if not cycle:
         return []
-    return [Mistake(f"{cycle[0]}.when", f"makes a cycle: {' -> '.join(cycle)}. Remove one of these conditions.")]
+    return [
+        Mistake(f"{cycle[0]}.when", f"makes a cycle: {' -> '.join(map(str, cycle))}. Remove one of these conditions.")
+    ]
 
 
 def _find_cycle(conditions: Mapping[str, Mapping[str, Any]]) -> list[str]:

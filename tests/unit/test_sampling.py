@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping
 from statistics import median
@@ -226,16 +225,6 @@ def test_what_is_unknown_or_not_installed_is_named(monkeypatch: pytest.MonkeyPat
     )
     with pytest.raises(InvalidInput, match=r"cmaes, which is not installed.*ockham\[cmaes\]"):
         Sampler(FLAT, "cmaes", 0, "minimize")
-
-
-def test_a_thousand_rows_are_read_in_well_under_a_second() -> None:
-    rows = [observation(number, value=float(number)) for number in range(1000)]
-    Sampler(FLAT, "tpe", 0, "minimize").observe(rows[0])  # Optuna is imported here
-    start = time.perf_counter()
-    sampler = Sampler(FLAT, "tpe", 0, "minimize")
-    for row in rows:
-        sampler.observe(row)
-    assert time.perf_counter() - start < 0.8
 
 
 def test_optuna_is_imported_only_when_a_sampler_is_made() -> None:

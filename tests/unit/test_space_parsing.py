@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search_spaces import Choice, Fixed, Float, Int, InvalidSpace, Lambda, Space, mlp, parse
@@ -214,6 +214,7 @@ domain_forms = st.fixed_dictionaries(
 )
 
 
+@example({True: {"type": "float", "when": {True: [None]}}})  # a name that is no text, in a cycle
 @given(st.dictionaries(words | scalars, forms | domain_forms, max_size=4) | forms)
 def test_whatever_is_given_is_a_space_or_has_sentences(form: Any) -> None:
     try:
