@@ -19,7 +19,7 @@ _OUTSIDE = 0.9  # share of a trial's part of a card for TensorFlow's allocator; 
 
 @functools.cache
 def prepare(resources: Resources) -> None:
-    """Import TensorFlow and hold it to `resources`: intra-op threads, visible cards and their memory.
+    """Import TensorFlow and hold it to `resources`: threads, visible cards and their memory.
 
     No card is visible with `gpus` 0; below 1 the first card's memory is limited to that fraction; from 1 on memory
     grows as needed. A process that has used TensorFlow already keeps its settings, and this is logged.
@@ -31,7 +31,8 @@ def prepare(resources: Resources) -> None:
     threads = max(1, math.ceil(resources.cpus))
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))
+        # No more than that: handing small operations from thread to thread makes a cohort a third slower.
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
         _limit_cards(tf, resources.gpus)
     except RuntimeError as error:
         log.warning("TensorFlow was in use before this worker began and keeps its settings: %s", error)
