@@ -152,6 +152,7 @@ def ockham(points: list[dict[str, Any]], sampler: str = "random") -> tuple[float
                     if not busy:
                         coordinator.wait(0.05)
                     busy = coordinator.step()
+                coordinator.close()
                 seconds = time.perf_counter() - started
         errors = [1.0 - max(curve) for curve in accuracies(settings)]
         workers.close()

@@ -19,7 +19,6 @@ from collections import Counter, defaultdict, deque
 
 from db import events, studies, trials
 from db.engine import Database, Session
-from db.tables import Study
 from tuner.active_study import ActiveStudy
 from tuner.claiming import Begun, assign, claim, lease, release_dead
 from tuner.collecting import Answered, Running, collect
@@ -52,8 +51,7 @@ class Coordinator:
     """
 
     def __init__(self, database: Database, launcher: Launcher, settings: Settings, only: str | None = None) -> None:
-        self.database, self.launcher = database, launcher
-        self.settings, self.only = settings, only
+        self.database, self.launcher, self.settings, self.only = database, launcher, settings, only
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.studies: dict[int, ActiveStudy] = {}
         self._running: dict[str, Running] = {}
@@ -61,6 +59,7 @@ class Coordinator:
         self._unwritten: defaultdict[int, Rows] = defaultdict(Rows)  # by study: found out, not committed yet
         self._answered: list[Answered] = []  # what it means for the launcher
         self._due: deque[Answered | Begun] = deque()  # committed: what the launcher is to be told
+        self._stale: deque[str] = deque()  # keys of artifacts whose rows are gone
         self._certain = True  # the last transaction was seen to end
         self._next_beat = 0.0
         self._store = ArtifactStore(str(settings.artifacts))
@@ -82,7 +81,10 @@ class Coordinator:
         return written or settled
 
     def wait(self, seconds: float) -> None:
-        """Block until a worker answers, at most `seconds`."""
+        """Block until a worker answers, at most `seconds`. Artifacts that nobody needs are removed meanwhile."""
+        if self._stale:
+            self._store.remove(self._stale.popleft())
+            seconds = 0.0
         if self._running:
             self._receive(seconds)
         else:
@@ -98,6 +100,8 @@ class Coordinator:
                 studies.release(s, study.id, self.owner, study.term)
         for assignment in self._running:
             self.launcher.stop(assignment)
+        while self._stale:
+            self._store.remove(self._stale.popleft())
         for memory in (self._running, self.studies, self._unwritten, self._answered, self._due):
             memory.clear()
 
@@ -112,14 +116,12 @@ class Coordinator:
                 if study.id not in lost:
                     self._beat(s, study)
             release_dead(s)
-            claimed = [claim(s, row, self.owner, LEASE_SECONDS) for row in studies.runnable(s) if self._wants(row)]
+            free = [row for row in studies.runnable(s) if row.id not in self.studies and self.only in (None, row.name)]
+            claimed = [claim(s, row, self.owner, LEASE_SECONDS) for row in free]
         self._abandon(lost)
         self.studies.update({study.id: study for study in claimed if study is not None})
         self._next_beat = time.monotonic() + BEAT_SECONDS
         failpoint("claimed")
-
-    def _wants(self, row: Study) -> bool:
-        return row.id not in self.studies and (self.only is None or row.name == self.only)
 
     def _beat(self, s: Session, study: ActiveStudy) -> None:
         study.stopping = studies.get(s, study.id).state == "stopping"
@@ -171,8 +173,7 @@ class Coordinator:
             resources = study.definition.resources()
             if resources not in room:
                 room[resources] = self.launcher.room(resources)
-            limit = study.definition.workers
-            allowed = room[resources] > 0 and (limit is None or busy[study.id] < limit)
+            allowed = room[resources] > 0 and busy[study.id] != study.definition.workers
             group = study.waiting(planned[study.id]) if allowed else ()
             if not group:
                 open_studies.remove(study)
@@ -204,8 +205,7 @@ class Coordinator:
             failpoint("trials_committed")
         self._abandon(lost)
         self._tell()
-        for key in stale:
-            self._store.remove(key)
+        self._stale += stale  # removed while workers train: a folder takes milliseconds, in which none should wait
         return True
 
     def _commit(self, pending: dict[int, Rows]) -> tuple[set[int], list[Begun], list[str]]:
