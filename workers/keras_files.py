@@ -49,18 +49,12 @@ def checkpoint(model: keras.Model, best: list[Any] | None, progress: Progress) -
 def model(model: keras.Model, parts: Parts) -> Iterator[dict[str, bytes | Path]]:
     """The files of a finished trial; they exist inside the `with` block."""
     with _model_file(model) as path:
-        files: dict[str, bytes | Path] = {MODEL: path}
-        if parts.preprocessing is not None:
-            files[PREPROCESSING] = json.dumps(parts.preprocessing).encode()
-        yield files
+        yield {MODEL: path, **_preprocessing(parts)}
 
 
 def weights(arrays: list[Any], parts: Parts) -> dict[str, bytes | Path]:
     """The files of a finished trial whose model never existed as an object: what `Model.get_weights` would give."""
-    files: dict[str, bytes | Path] = {WEIGHTS: _pack(arrays)}
-    if parts.preprocessing is not None:
-        files[PREPROCESSING] = json.dumps(parts.preprocessing).encode()
-    return files
+    return {WEIGHTS: _pack(arrays), **_preprocessing(parts)}
 
 
 def load_finished(model: keras.Model, folder: Path) -> None:
@@ -151,6 +145,10 @@ def _save_numbers(model: keras.Model, path: Path) -> None:
         archive.writestr("metadata.json", json.dumps({"keras_version": keras.__version__}))
         archive.writestr("config.json", json.dumps({"class_name": type(model).__name__}))
         archive.write(weights, weights.name)
+
+
+def _preprocessing(parts: Parts) -> dict[str, bytes | Path]:
+    return {} if parts.preprocessing is None else {PREPROCESSING: json.dumps(parts.preprocessing).encode()}
 
 
 def _pack(arrays: list[Any]) -> bytes:

@@ -110,10 +110,7 @@ def mlp(params: Mapping[str, Any], parts: Parts) -> keras.Model:
     thus what the mean alone would score (it is 1 - R^2), and learning rates and lambdas mean the same for dollars
     and for cents; `mae` is in the targets' units.
     """
-    unknown = sorted(set(params) - set(DEFAULTS))
-    if unknown:
-        raise ModelError(f"The mlp family has no parameter {', '.join(unknown)}; it has {', '.join(DEFAULTS)}.")
-    values = {**DEFAULTS, **params}
+    values = complete(params)
     stack = [keras.Input(_input_shape(parts)), *_hidden(values, flatten=len(_input_shape(parts)) > 1)]
     compile_arguments: dict[str, Any]
     if parts.task == "classification":
@@ -129,6 +126,14 @@ def mlp(params: Mapping[str, Any], parts: Parts) -> keras.Model:
     # XLA takes seconds to compile a model that trains in one.
     model.compile(OPTIMIZERS[values["optimizer"]](values["learning_rate"]), jit_compile=False, **compile_arguments)
     return model
+
+
+def complete(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's parameters with the family's defaults. Raises ModelError for one that the family does not have."""
+    unknown = sorted(set(params) - set(DEFAULTS))
+    if unknown:
+        raise ModelError(f"The mlp family has no parameter {', '.join(unknown)}; it has {', '.join(DEFAULTS)}.")
+    return {**DEFAULTS, **params}
 
 
 def _input_shape(parts: Parts) -> tuple[int | None, ...]:

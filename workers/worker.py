@@ -8,6 +8,7 @@ tells the launcher to replace the worker.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 import threading
@@ -21,6 +22,8 @@ from workers.failures import cause_of, log_of, sentence_of
 from workers.gate import Events, Gate, Lane, TrialStopped
 
 STOP_SECONDS = 5.0
+
+log = logging.getLogger("ockham.worker")
 
 
 class WorkerStuck(RuntimeError):
@@ -150,7 +153,8 @@ class Together:
             from workers.cohorts.training import Cohort
 
             trainer = Cohort.of(self._assignment)
-        except Exception:  # what is wrong with the data, each trial finds out and says again
+        except BaseException as error:  # what is wrong with the data, each trial finds out and says again
+            log.info("%s: its trials train one by one: %s", self._assignment.label, error)
             trainer = Turns(self._assignment)
         trainer.start()
         self._trainer = trainer

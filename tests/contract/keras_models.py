@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import keras
@@ -34,6 +35,10 @@ def batches() -> Any:
 def broken() -> Any:
     (x, y), validation = blobs()
     return (x * np.nan, y), validation
+
+
+def leaving() -> Any:
+    sys.exit("no data today")
 
 
 def _classifier(hidden: list[Any], learning_rate: float = 0.01) -> keras.Model:

@@ -188,14 +188,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 def test_weights_begin_as_keras_begins_them(training: Make, dropout: float) -> None:
     from workers import models
     from workers.cohorts.layout import layout_of
-    from workers.cohorts.training import complete
     from workers.data import load
     from workers.seeds import set_seeds
 
     described = training()
     assert described.data is not None
     parts = load(described.data, described.import_paths)
-    params = complete({"depth": 3, "width": 7, "activation": "prelu", "dropout": dropout})
+    params = models.complete({"depth": 3, "width": 7, "activation": "prelu", "dropout": dropout})
     layout = layout_of(params, 4, 3)
     set_seeds(77, keras=True)
     expected = models.mlp(params, parts).get_weights()

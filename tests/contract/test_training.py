@@ -253,6 +253,7 @@ def test_a_checkpoint_that_is_damaged_or_of_another_model_costs_time_only(
     [
         ("exploding", "prices", "non_finite", "after epoch 1"),
         ("mlp", "broken", "non_finite", "loss was nan"),
+        ("mlp", "leaving", "user_error", "sys.exit('no data today')"),
         ("raising", "blobs", "user_error", "KeyError (keras_models.py, line"),
         ("nothing", "blobs", "user_error", "returned None; expected a compiled keras.Model"),
         ("narrow", "blobs", "user_error", "incompatible with the layer"),

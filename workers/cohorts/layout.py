@@ -7,7 +7,7 @@ The numbers stand in the order of `keras.Model.get_weights()`: per hidden layer 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,15 +68,12 @@ class Layout:
 
     def weights(self, row: np.ndarray) -> list[np.ndarray]:
         """A row as the arrays that `keras.Model.set_weights` takes."""
-        return list(self._blocks(row))
-
-    def _blocks(self, row: np.ndarray) -> Iterator[np.ndarray]:
-        ends = np.cumsum(self.sizes)
-        for block, (end, size) in enumerate(zip(ends, self.sizes, strict=True)):
+        arrays = []
+        for block, part in enumerate(np.split(row, np.cumsum(self.sizes)[:-1])):
             layer, kind = divmod(block, 3)
-            if size:
-                shape = (self.dims[layer], self.dims[layer + 1]) if kind == 0 else (size,)
-                yield row[end - size : end].reshape(shape)
+            if part.size:
+                arrays.append(part.reshape(self.dims[layer : layer + 2] if kind == 0 else -1))
+        return arrays
 
 
 def layout_of(params: Mapping[str, Any], inputs: int, outputs: int) -> Layout:

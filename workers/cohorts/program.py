@@ -51,7 +51,7 @@ class Program:
 
 @cache
 def program(depth: int, loss: Loss) -> Program:
-    """Trace nothing yet; the first call of each function does, in 0.3 to 0.6 CPU-seconds."""
+    """Trace nothing yet; the first call of each function does, in 0.4 to 1.1 CPU-seconds together."""
     network = _Network(depth, loss)
     y = tf.TensorSpec([None], _N) if loss == "sparse" else _ROWS
     scalar, order = tf.TensorSpec([], _I), tf.TensorSpec([None], _N)

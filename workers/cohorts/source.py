@@ -44,13 +44,13 @@ class Source:
 
 
 def reason_against(parts: Parts) -> str | None:
-    """None where stacks can train on this data, else why not, as a clause."""
+    """None where stacks can train on this data, else why not."""
     if parts.train.dataset is not None or parts.validation.dataset is not None:
-        return "its data is a tf.data.Dataset"
+        return "the data is a tf.data.Dataset"
     if parts.task not in ("classification", "regression"):
-        return "its data says neither classes nor numbers"
+        return "the data says neither classes nor numbers"
     if not hasattr(parts.train.x, "shape") or np.ndim(parts.train.x) < 2:
-        return "its data has several inputs"
+        return "the data has several inputs"
     if keras.config.dtype_policy().name != "float32":
         return f"Keras computes in {keras.config.dtype_policy().name}"
     return None

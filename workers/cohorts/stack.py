@@ -99,6 +99,10 @@ class Stack:
         place = self.seats.index(seat)
         return tuple(item[place].numpy() for item in (self.weights, self.best, *self.slots))
 
+    def best_row(self, seat: Seat) -> np.ndarray:
+        """A member's best weights, (P,)."""
+        return np.asarray(self.best[self.seats.index(seat)])
+
     def keep(self, stays: Callable[[Seat], bool]) -> None:
         """Let the others leave."""
         places = [place for place, seat in enumerate(self.seats) if stays(seat)]

@@ -45,7 +45,7 @@ class Cohort:
             raise ValueError("A Keras study needs data: a file with a target column, or 'module:function'.")
         parts = load(training.data, training.import_paths)
         if reason := reason_against(parts):
-            raise ValueError(f"The trials of {training.study} are trained one by one: {reason}.")
+            raise ValueError(f"{reason}.")
         return cls(assignment, parts)
 
     @property
@@ -103,7 +103,7 @@ class Cohort:
                 self._stacks.append(Stack(shape, source, seats, rows))
 
     def _seat(self, lane: Lane, source: Source) -> tuple[Shape, Seat, tuple[Any, ...]]:
-        params = complete(lane.member.params)
+        params = models.complete(lane.member.params)
         outputs = int(source.offset.shape[0])
         layout = layout_of(params, int(source.train.x.shape[1]), outputs)
         seat = Seat(lane, (params["learning_rate"], params["l1"], params["l2"], params["dropout"]))
@@ -166,7 +166,7 @@ class Cohort:
             seat.lane.end(cause_of(error), sentence_of(error), log_of(error))
             return
         if seat.progress.over(self._training):
-            self._finish(seat, stack.shape, stack.row(seat)[1])
+            self._finish(seat, stack.shape, stack.best_row(seat))
 
     def _finish(self, seat: Seat, shape: Shape, best: Any) -> None:
         """Save a member's best weights, which the model that Keras builds for it takes, and end the trial."""
@@ -175,13 +175,3 @@ class Cohort:
             content = keras_files.weights(shape.layout.weights(np.asarray(best)), self._parts)
             self._checkpoints[lane].save("model", epoch, content)
         lane.end(best_epoch=epoch)
-
-
-def complete(params: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's parameters with the family's defaults. Raises ModelError for one that the family does not have."""
-    unknown = sorted(set(params) - set(models.DEFAULTS))
-    if unknown:
-        raise models.ModelError(
-            f"The mlp family has no parameter {', '.join(unknown)}; it has {', '.join(models.DEFAULTS)}."
-        )
-    return {**models.DEFAULTS, **params}

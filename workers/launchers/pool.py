@@ -21,7 +21,7 @@ from workers.worker import STOP_SECONDS
 class Limits:
     """When a worker is replaced or given up. All times in seconds of the monotonic clock."""
 
-    trials: int = 1000  # a worker is replaced after so many; its memory is flat, and its imports are dear
+    trials: int = 1000  # a worker is replaced after so many: its imports are dear, and its memory grows slowly
     growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
     memory: int = 2 * 1024**3  # and more than this many bytes
     hang_seconds: float = 60.0  # a slice may take so much longer than was asked for
