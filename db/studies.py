@@ -29,6 +29,9 @@ class StudyEntry:
     counts: dict[str, int]  # trials per state; states without a trial are absent
     best_value: float | None  # of its completed trials, in the direction that its definition names
     created_at: datetime
+    weight: float  # its share of the workers, beside those of the others
+    priority: int  # studies of a higher one come first
+    waits: str | None  # why none of its trials runs although some could
 
 
 def create(
@@ -117,29 +120,63 @@ def renew(s: Session, study_id: int, owner: str, term: int, seconds: float) -> b
 
 def release(s: Session, study_id: int, owner: str, term: int) -> bool:
     """Give the study back, so that another coordinator need not wait. A stale term changes nothing."""
-    statement = update(table(Study)).where(*_held(study_id, owner, term)).values(owner=None, lease_until=None)
+    statement = update(table(Study)).where(*_held(study_id, owner, term)).values(_NOBODY)
     return s.scalars(statement.returning(Study.id)).one_or_none() is not None
 
 
-def request_stop(s: Session, study_id: int) -> bool:
-    """Ask the study's coordinator to end it. False when it is stopping or ended already."""
-    allowed = Study.state.in_(states.sources(states.STUDY, "stopping"))
-    statement = update(table(Study)).where(Study.id == study_id, allowed).values(state="stopping")
+def request(s: Session, study_id: int, state: str) -> bool:
+    """Ask the study's coordinator for "paused", "active", "stopping" or "cancelling".
+
+    Returns False where the study's state does not lead there: nothing was changed.
+    """
+    allowed = Study.state.in_(states.sources(states.STUDY, state))
+    statement = update(table(Study)).where(Study.id == study_id, allowed).values(state=state)
     return s.scalars(statement.returning(Study.id)).one_or_none() is not None
+
+
+def edit(s: Session, study_id: int, definition: dict[str, Any]) -> bool:
+    """Give a study that has not ended another definition. Its hash stays: it is still what was submitted."""
+    live = Study.state.in_(states.live(states.STUDY))
+    statement = update(table(Study)).where(Study.id == study_id, live)
+    values = {"definition": definition, "revision": Study.revision + 1}
+    return s.scalars(statement.values(values).returning(Study.id)).one_or_none() is not None
+
+
+def touch(s: Session, study_id: int) -> None:
+    """Have the study's coordinator look at its rows again."""
+    s.execute(update(table(Study)).where(Study.id == study_id).values(revision=Study.revision + 1))
+
+
+def wishes(s: Session, owner: str) -> dict[int, tuple[str, int]]:
+    """State and revision of the studies that an owner holds, by id: one cheap statement, to be asked often."""
+    columns = select(Study.id, Study.state, Study.revision).where(Study.owner == owner)
+    return {id: (state, revision) for id, state, revision in s.execute(columns)}  # noqa: A001
+
+
+def explain_waiting(s: Session, study_id: int, owner: str, term: int, waits: str | None) -> None:
+    """Store why nothing of the study runs; None: something does, or nothing could. A stale term changes nothing."""
+    s.execute(update(table(Study)).where(*_held(study_id, owner, term)).values(waits=clean(waits) if waits else None))
 
 
 def finish(s: Session, study_id: int, state: str, reason: str) -> bool:
-    """End the study as "finished", "failed" or "stopped", and its lease with it. False when it has ended already."""
+    """End the study as "finished", "failed", "stopped" or "cancelled", and its lease with it.
+
+    Returns False where it has ended already, or where a person wants something else: nothing was changed.
+    """
     states.require_terminal(states.STUDY, state)
     allowed = Study.state.in_(states.sources(states.STUDY, state))
-    end = {"state": state, "reason": clean(reason), "finished_at": clock.now(), "owner": None, "lease_until": None}
+    end = {"state": state, "reason": clean(reason), "finished_at": clock.now(), **_NOBODY}
     statement = update(table(Study)).where(Study.id == study_id, allowed).values(end)
     return s.scalars(statement.returning(Study.id)).one_or_none() is not None
 
 
+_NOBODY: dict[str, Any] = {"owner": None, "lease_until": None, "waits": None}
+
+
 def _entry(row: Study, counts: dict[str, int], lowest: float | None, highest: float | None) -> StudyEntry:
     best = highest if row.definition.get("direction") == "maximize" else lowest
-    return StudyEntry(row.name, row.state, counts, best, row.created_at)
+    weight, priority = row.definition.get("weight", 1.0), row.definition.get("priority", 0)
+    return StudyEntry(row.name, row.state, counts, best, row.created_at, weight, priority, row.waits)
 
 
 def _free() -> ColumnElement[bool]:

@@ -45,6 +45,7 @@ class End:
     cause: str | None = None
     message: str = ""
     log: str = ""  # its last 64 KiB are kept, with the attempt
+    exit_code: int | None = None  # of the worker's process, where that ended; -9: by signal 9
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -99,23 +100,47 @@ def end(s: Session, ends: Sequence[End]) -> int:
     return done.rowcount
 
 
-def requeue(s: Session, trial_id: int, token: int, *, cause: str, message: str, log: str) -> bool:
-    """End a running trial's attempt and queue the trial again. False: the token is stale, and nothing was changed."""
+def requeue(
+    s: Session,
+    trial_id: int,
+    token: int,
+    *,
+    cause: str,
+    message: str,
+    log: str,
+    exit_code: int | None = None,
+    after: float = 0.0,
+) -> bool:
+    """End a running trial's attempt and queue the trial again, to be started no sooner than `after` seconds from now.
+
+    Returns False where the token is stale: nothing was changed.
+    """
     states.require(states.TRIAL, _RUNNING, "queued")
     mine = and_(Trial.id == trial_id, Trial.token == token, _running())
-    statement = update(table(Trial)).where(mine).values(state="queued")
+    again = {"state": "queued", "retry_at": clock.later(after) if after else None}
+    statement = update(table(Trial)).where(mine).values(again)
     if s.scalars(statement.returning(Trial.id)).one_or_none() is None:
         return False
-    s.execute(_END_ATTEMPT, [_last_words(End(trial_id, token, "queued", cause=cause, message=message, log=log))])
+    why = End(trial_id, token, "queued", cause=cause, message=message, log=log, exit_code=exit_code)
+    s.execute(_END_ATTEMPT, [_last_words(why)])
     return True
 
 
-def cancel_queued(s: Session, study_id: int) -> int:
-    """Cancel the study's queued trials. Returns how many there were."""
+def cancel_queued(s: Session, study_id: int, numbers: Collection[int] | None = None) -> int:
+    """Cancel the study's queued trials: those of these numbers, or all. Returns how many there were."""
     queued = and_(Trial.study_id == study_id, Trial.state == "queued")
+    some = queued if numbers is None else and_(queued, Trial.number.in_(numbers))
     states.require(states.TRIAL, "queued", "cancelled")
-    statement = update(table(Trial)).where(queued).values(state="cancelled", cause="cancelled", finished_at=clock.now())
+    statement = update(table(Trial)).where(some).values(state="cancelled", cause="cancelled", finished_at=clock.now())
     return len(s.scalars(statement.returning(Trial.id)).all())
+
+
+def request_cancel(s: Session, study_id: int, number: int) -> bool:
+    """Ask the study's coordinator to end a trial. False where it has ended already."""
+    allowed = Trial.state.in_(states.sources(states.TRIAL, "cancelled"))
+    mine = and_(Trial.study_id == study_id, Trial.number == number, allowed)
+    statement = update(table(Trial)).where(mine).values(cancel_at=func.coalesce(Trial.cancel_at, clock.now()))
+    return s.scalars(statement.returning(Trial.id)).one_or_none() is not None
 
 
 def fenced(s: Session, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -165,6 +190,20 @@ def running(s: Session, study_id: int) -> list[Trial]:
     return list(s.scalars(_of(study_id).where(_running())))
 
 
+def to_cancel(s: Session, study_id: int) -> set[int]:
+    """Numbers of the trials that a person wants to end and that have not ended yet."""
+    wanted = and_(Trial.state.in_(states.live(states.TRIAL)), Trial.cancel_at.is_not(None))
+    return set(s.scalars(select(Trial.number).where(Trial.study_id == study_id, wanted)))
+
+
+def delayed(s: Session, study_id: int) -> dict[int, float]:
+    """Seconds for which queued trials still wait before they are tried again, by number; others are absent."""
+    now = clock.read(s)
+    late = and_(Trial.study_id == study_id, Trial.state == "queued", Trial.retry_at > now)
+    rows = s.execute(select(Trial.number, Trial.retry_at).where(late))
+    return {number: (retry_at - now).total_seconds() for number, retry_at in rows}
+
+
 def expired(s: Session, study_id: int) -> list[Trial]:
     """Running trials whose attempt's lease has ended, by number."""
     late = and_(Attempt.trial_id == Trial.id, Attempt.token == Trial.token, Attempt.lease_until <= clock.now())
@@ -197,13 +236,16 @@ def attempts(s: Session, trial_id: int) -> list[Attempt]:
     return list(s.scalars(select(Attempt).where(Attempt.trial_id == trial_id).order_by(Attempt.token)))
 
 
-def causes(s: Session, study_id: int) -> dict[int, list[str]]:
-    """Why attempts of the study ended early, by trial number, oldest first; trials without any are absent."""
-    found: dict[int, list[str]] = {}
-    columns = select(Trial.number, Attempt.cause).join(Trial, Trial.id == Attempt.trial_id)
+def causes(s: Session, study_id: int) -> dict[int, list[tuple[str, int | None]]]:
+    """Cause and exit code of the study's attempts that ended early, by trial number, oldest first.
+
+    Trials without any are absent.
+    """
+    found: dict[int, list[tuple[str, int | None]]] = {}
+    columns = select(Trial.number, Attempt.cause, Attempt.exit_code).join(Trial, Trial.id == Attempt.trial_id)
     ordered = columns.where(Trial.study_id == study_id).order_by(Attempt.trial_id, Attempt.token)
-    for number, cause in s.execute(ordered.where(Attempt.cause.is_not(None))):
-        found.setdefault(number, []).append(str(cause))
+    for number, cause, exit_code in s.execute(ordered.where(Attempt.cause.is_not(None))):
+        found.setdefault(number, []).append((cause, exit_code))
     return found
 
 
@@ -237,7 +279,7 @@ _END_ATTEMPT = (  # an attempt is open exactly as long as its trial runs with it
     update(table(Attempt))
     .where(Attempt.trial_id == bindparam("the_trial"), Attempt.token == bindparam("the_token"))
     .where(Attempt.ended_at.is_(None))
-    .values({name: bindparam(f"new_{name}") for name in ("cause", "message", "log")})
+    .values({name: bindparam(f"new_{name}") for name in ("cause", "message", "log", "exit_code")})
     .values(ended_at=clock.now())
 )
 
@@ -248,7 +290,7 @@ def _result(end: End) -> dict[str, Any]:
 
 
 def _last_words(end: End) -> dict[str, Any]:
-    return _named(end, cause=end.cause, message=clean(end.message), log=tail(end.log))
+    return _named(end, cause=end.cause, message=clean(end.message), log=tail(end.log), exit_code=end.exit_code)
 
 
 def _named(end: End, **values: Any) -> dict[str, Any]:

@@ -31,8 +31,8 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether the last checkpoint (or the trial's start) is `checkpoint_seconds` ago."""
-        return time.monotonic() - self._last >= self._training.checkpoint_seconds
+        """Whether the last checkpoint (or the trial's start) is `checkpoint_seconds` ago, or one was asked for."""
+        return self._lane.saving or time.monotonic() - self._last >= self._training.checkpoint_seconds
 
     def save(self, kind: Literal["checkpoint", "model"], epoch: int, files: Mapping[str, bytes | Path]) -> None:
         """Write `files` of the given epoch and report them. Raises `StorageFailed`."""

@@ -155,6 +155,7 @@ class SliceResult:
     ended: tuple[Ended, ...] = ()
     rss_bytes: int = 0  # resident memory of the worker process
     progress: int = 0  # batches since the assignment began; a frozen trial shows the same number again
+    held: bool = False  # every trial that is not over was saved where it can be, as was asked, and waits
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -180,6 +181,7 @@ class Lost:
     cause: Cause
     message: str  # one sentence with the exit code or signal where known
     log: str = ""
+    exit_code: int | None = None  # of its process, where that ended under the trial; -9: by signal 9
 
 
 @dataclass(frozen=True)
@@ -226,10 +228,14 @@ class Launcher(Protocol):
         """Give the assignment to a free worker and return that worker's name. Needs `room(...) > 0`."""
         ...
 
-    def advance(self, assignment: str, until: int, seconds: float, drop: Collection[int] = ()) -> None:
+    def advance(
+        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+    ) -> None:
         """Ask for the next slice: train up to epoch `until` and answer when there, or after about `seconds`.
 
         `drop` names trials of the assignment that end now (pruned or stopped): nothing more comes from them.
+        `save` asks that every trial be saved at the end of its epoch and then wait, so that it can be stopped
+        without a loss; the answer in which all are there says `held`. There is no way back from it but `stop`.
         The answer arrives through `poll`. At most one slice per assignment is outstanding.
         """
         ...

@@ -180,7 +180,7 @@ def test_stop_lets_running_trials_finish(make_bench: Callable[..., Bench], monke
     bench.submit("study", "slow_descent", trials=40)
     bench.run(lambda: len(bench.trials("study")) == 2)
     with bench.database.write() as s:
-        studies.request_stop(s, study_row(bench.database, "study").id)
+        studies.request(s, study_row(bench.database, "study").id, "stopping")
     bench.finish("study")
     assert bench.state("study") == "stopped"
     assert {trial.state for trial in bench.trials("study")} == {"complete"}

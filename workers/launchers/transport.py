@@ -24,6 +24,7 @@ class Gone:
     cause: Cause
     message: str
     log: str = ""
+    exit_code: int | None = None  # of the process, where it ended and that is known; -9: by signal 9
 
 
 class Link(Protocol):
