@@ -150,7 +150,7 @@ class Attempt(Base):
     started_at: Mapped[datetime] = mapped_column(insert_default=clock.now())
     ended_at: Mapped[datetime | None]
     cause: Mapped[str | None]
-    exit_code: Mapped[int | None]  # of its worker's process; -9: signal 9 ended it; None: it lives, or nobody knows
+    process_end: Mapped[str | None]  # how its worker's process ended under it, e.g. "by signal SIGKILL"
     message: Mapped[str] = mapped_column(insert_default="")
     log: Mapped[str] = mapped_column(insert_default="")  # at most 64 KiB
     resumed_from: Mapped[int | None]  # epoch of the checkpoint it began with; None: began at epoch 0

@@ -45,7 +45,7 @@ class End:
     cause: str | None = None
     message: str = ""
     log: str = ""  # its last 64 KiB are kept, with the attempt
-    exit_code: int | None = None  # of the worker's process, where that ended; -9: by signal 9
+    process_end: str | None = None  # how the worker's process ended, where it did: "with exit code 3"
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -100,29 +100,20 @@ def end(s: Session, ends: Sequence[End]) -> int:
     return done.rowcount
 
 
-def requeue(
-    s: Session,
-    trial_id: int,
-    token: int,
-    *,
-    cause: str,
-    message: str,
-    log: str,
-    exit_code: int | None = None,
-    after: float = 0.0,
-) -> bool:
-    """End a running trial's attempt and queue the trial again, to be started no sooner than `after` seconds from now.
+def requeue(s: Session, end: End, after: float = 0.0) -> bool:
+    """End a running trial's attempt and queue the trial again. False: the token is stale, and nothing was changed.
 
-    Returns False where the token is stale: nothing was changed.
+    Args:
+        end: why the attempt is over; its state is "queued".
+        after: seconds before which the trial is not to be started again.
     """
-    states.require(states.TRIAL, _RUNNING, "queued")
-    mine = and_(Trial.id == trial_id, Trial.token == token, _running())
-    again = {"state": "queued", "retry_at": clock.later(after) if after else None}
+    states.require(states.TRIAL, _RUNNING, end.state)
+    mine = and_(Trial.id == end.trial_id, Trial.token == end.token, _running())
+    again = {"state": end.state, "retry_at": clock.later(after) if after else None}
     statement = update(table(Trial)).where(mine).values(again)
     if s.scalars(statement.returning(Trial.id)).one_or_none() is None:
         return False
-    why = End(trial_id, token, "queued", cause=cause, message=message, log=log, exit_code=exit_code)
-    s.execute(_END_ATTEMPT, [_last_words(why)])
+    s.execute(_END_ATTEMPT, [_last_words(end)])
     return True
 
 
@@ -201,7 +192,7 @@ def delayed(s: Session, study_id: int) -> dict[int, float]:
     now = clock.read(s)
     late = and_(Trial.study_id == study_id, Trial.state == "queued", Trial.retry_at > now)
     rows = s.execute(select(Trial.number, Trial.retry_at).where(late))
-    return {number: (retry_at - now).total_seconds() for number, retry_at in rows}
+    return {number: (retry_at - now).total_seconds() for number, retry_at in rows if retry_at is not None}
 
 
 def expired(s: Session, study_id: int) -> list[Trial]:
@@ -236,16 +227,16 @@ def attempts(s: Session, trial_id: int) -> list[Attempt]:
     return list(s.scalars(select(Attempt).where(Attempt.trial_id == trial_id).order_by(Attempt.token)))
 
 
-def causes(s: Session, study_id: int) -> dict[int, list[tuple[str, int | None]]]:
-    """Cause and exit code of the study's attempts that ended early, by trial number, oldest first.
+def causes(s: Session, study_id: int) -> dict[int, list[tuple[str, str | None]]]:
+    """Why attempts of the study ended early, as `(cause, process_end)` by trial number, oldest first.
 
     Trials without any are absent.
     """
-    found: dict[int, list[tuple[str, int | None]]] = {}
-    columns = select(Trial.number, Attempt.cause, Attempt.exit_code).join(Trial, Trial.id == Attempt.trial_id)
+    found: dict[int, list[tuple[str, str | None]]] = {}
+    columns = select(Trial.number, Attempt.cause, Attempt.process_end).join(Trial, Trial.id == Attempt.trial_id)
     ordered = columns.where(Trial.study_id == study_id).order_by(Attempt.trial_id, Attempt.token)
-    for number, cause, exit_code in s.execute(ordered.where(Attempt.cause.is_not(None))):
-        found.setdefault(number, []).append((cause, exit_code))
+    for number, cause, process_end in s.execute(ordered.where(Attempt.cause.is_not(None))):
+        found.setdefault(number, []).append((str(cause), process_end))
     return found
 
 
@@ -279,7 +270,7 @@ _END_ATTEMPT = (  # an attempt is open exactly as long as its trial runs with it
     update(table(Attempt))
     .where(Attempt.trial_id == bindparam("the_trial"), Attempt.token == bindparam("the_token"))
     .where(Attempt.ended_at.is_(None))
-    .values({name: bindparam(f"new_{name}") for name in ("cause", "message", "log", "exit_code")})
+    .values({name: bindparam(f"new_{name}") for name in ("cause", "message", "log", "process_end")})
     .values(ended_at=clock.now())
 )
 
@@ -290,7 +281,7 @@ def _result(end: End) -> dict[str, Any]:
 
 
 def _last_words(end: End) -> dict[str, Any]:
-    return _named(end, cause=end.cause, message=clean(end.message), log=tail(end.log), exit_code=end.exit_code)
+    return _named(end, cause=end.cause, message=clean(end.message), log=tail(end.log), process_end=end.process_end)
 
 
 def _named(end: End, **values: Any) -> dict[str, Any]:

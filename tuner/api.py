@@ -142,7 +142,7 @@ class Study:
         """Start no more trials; those that run are finished. What was found is kept."""
         row = results.study_row(self.database, self.name)
         with self.database.write() as s:
-            studies.request_stop(s, row.id)
+            studies.request(s, row.id, "stopping")
 
     def promote(
         self,

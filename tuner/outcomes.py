@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tuner.definition import StudyDefinition
 from workers.contract import Cause, Ended, Lost
 
-RETRIES: Mapping[str, int] = {"node_lost": 1, "hang": 1, "oom": 1, "storage": 1}
-"""How many losses of one cause a trial survives. The same cause twice with the same parameters is the trial's own.
+RETRIES: Mapping[str, int] = {"node_lost": 3, "storage": 3, "worker_ended": 1, "hang": 1, "oom": 1}
+"""How many losses of one kind a trial survives.
 
-A cause that is not listed is final at once: user code that raises will raise again, and a loss that diverged will
-diverge again. Attempts that a vanished or interrupted coordinator left behind ("deadline", "cancelled") say nothing
-about the trial and are never counted.
+A node that is gone and a storage that fails are the infrastructure's faults: they are tried again with growing pauses.
+A worker whose process ended under the trial, one that hung and one that ran out of memory may be the trial's own doing:
+the same twice with the same parameters fails it, so that it cannot take the workers down one after the other.
+
+A kind that is not listed is final at once: user code that raises will raise again, and a loss that diverged will
+diverge again. Attempts that a person, another study or a vanished coordinator ended ("cancelled", "deadline") say
+nothing about the trial and are never counted.
 """
+
+INFRASTRUCTURE = ("node_lost", "storage")
+PAUSE_SECONDS = 2.0  # before the first retry after a fault of the infrastructure; each later one waits 4 times longer
+
+
+class Failure(NamedTuple):
+    """Why an attempt ended early."""
+
+    cause: str
+    process_end: str | None = None  # how its worker's process ended, where it did
+
+    @property
+    def kind(self) -> str:
+        """What its retries are counted by: the cause, but a process that ended is not a node that was lost."""
+        return "worker_ended" if self.cause == "node_lost" and self.process_end else self.cause
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Where a trial goes when an attempt at it is over."""
 
-    state: Literal["complete", "failed", "queued"]
+    state: Literal["complete", "failed", "queued", "cancelled"]
     value: float | None = None  # the objective at `best_epoch`
     best_epoch: int | None = None
-    cause: Cause | None = None
+    failure: Failure | None = None
     message: str = ""
     log: str = ""
+    after: float = 0.0  # seconds before a queued trial is started again
+
+    @property
+    def cause(self) -> str | None:
+        return self.failure.cause if self.failure else None
 
 
 def best_point(curve: Mapping[int, float | None], direction: str) -> tuple[int, float] | None:
@@ -40,7 +63,7 @@ def best_point(curve: Mapping[int, float | None], direction: str) -> tuple[int, 
 
 
 def of_ended(
-    ended: Ended, curve: Mapping[int, float | None], definition: StudyDefinition, earlier: Iterable[str]
+    ended: Ended, curve: Mapping[int, float | None], definition: StudyDefinition, earlier: Iterable[Failure]
 ) -> Outcome:
     """The outcome of an attempt that its worker ended.
 
@@ -48,14 +71,15 @@ def of_ended(
         ended: what the worker said.
         curve: the trial's objective by epoch, reports of this answer included.
         definition: the study.
-        earlier: causes of the trial's earlier attempts.
+        earlier: why earlier attempts at the trial ended.
     """
     if ended.cause is not None:
-        return of_failure(ended.cause, ended.message, ended.log, earlier)
+        return _of_failure(Failure(ended.cause), ended.message, ended.log, earlier)
     point = best_point(curve, definition.direction)
     if point is None:
         message = f"The trial ended without one finite value of its objective {definition.objective!r}."
-        return Outcome("failed", cause="non_finite" if curve else "user_error", message=message, log=ended.log)
+        cause: Cause = "non_finite" if curve else "user_error"
+        return Outcome("failed", failure=Failure(cause), message=message, log=ended.log)
     epoch = ended.best_epoch
     if epoch is not None and epoch in curve:
         value = curve[epoch]
@@ -64,13 +88,21 @@ def of_ended(
     return Outcome("complete", value=point[1], best_epoch=point[0], message=ended.message, log=ended.log)
 
 
-def of_lost(lost: Lost, earlier: Iterable[str]) -> Outcome:
+def of_lost(lost: Lost, earlier: Iterable[Failure]) -> Outcome:
     """The outcome of an attempt whose worker is gone."""
-    return of_failure(lost.cause, lost.message, lost.log, earlier)
+    return _of_failure(Failure(lost.cause, lost.process_end or None), lost.message, lost.log, earlier)
 
 
-def of_failure(cause: Cause, message: str, log: str, earlier: Iterable[str]) -> Outcome:
-    """Queued again while the cause's retry budget lasts, else failed."""
-    used = Counter(earlier)[cause]
-    state: Literal["queued", "failed"] = "queued" if used < RETRIES.get(cause, 0) else "failed"
-    return Outcome(state, cause=cause, message=message, log=log)
+def interrupted(state: Literal["queued", "cancelled"], message: str) -> Outcome:
+    """The outcome of an attempt that was ended although nothing is wrong with it: it uses no retry."""
+    return Outcome(state, failure=Failure("cancelled"), message=message)
+
+
+def _of_failure(failure: Failure, message: str, log: str, earlier: Iterable[Failure]) -> Outcome:
+    """Queued again while the budget of its kind lasts, else failed."""
+    used = sum(before.kind == failure.kind for before in earlier)
+    if used >= RETRIES.get(failure.kind, 0):
+        times = f" Attempt {used + 1} that ended so: the trial is not tried again." if used else ""
+        return Outcome("failed", failure=failure, message=f"{message}{times}", log=log)
+    after = PAUSE_SECONDS * 4**used if failure.kind in INFRASTRUCTURE else 0.0
+    return Outcome("queued", failure=failure, message=message, log=log, after=after)

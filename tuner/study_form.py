@@ -221,6 +221,8 @@ def _budget(given: Fields) -> dict[str, Any]:
 
 def _running(given: Fields) -> dict[str, Any]:
     return {
+        "weight": given.number("weight", 1.0, 0.0, 1e6, above=True),
+        "priority": given.whole("priority", 0, -1000, 1000),
         "workers": given.whole_or_none("workers", None, 1, 10_000),
         "cohort": given.whole_or_none("cohort", None, 1, 1024),
         "cpus_per_trial": given.number("cpus_per_trial", 1.0, 0.0, 4096.0, above=True),

@@ -181,7 +181,7 @@ class Lost:
     cause: Cause
     message: str  # one sentence with the exit code or signal where known
     log: str = ""
-    exit_code: int | None = None  # of its process, where that ended under the trial; -9: by signal 9
+    process_end: str = ""  # how its process ended under the trial, "with exit code 3"; "": its node is gone, or it hung
 
 
 @dataclass(frozen=True)

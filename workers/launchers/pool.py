@@ -273,7 +273,7 @@ class Pool:
             return
         log = self._end(slot)
         if slot.assignment is not None:
-            lost = Lost(slot.assignment.id, slot.link.name, gone.cause, gone.message, gone.log or log, gone.exit_code)
+            lost = Lost(slot.assignment.id, slot.link.name, gone.cause, gone.message, gone.log or log, gone.process_end)
             self._ready.append(lost)
         slot.outcome = Gone(gone.cause, gone.message, gone.log or log)
 

@@ -24,7 +24,7 @@ class Gone:
     cause: Cause
     message: str
     log: str = ""
-    exit_code: int | None = None  # of the process, where it ended and that is known; -9: by signal 9
+    process_end: str = ""  # how the process ended: "with exit code 3", "by signal SIGKILL"; "": its machine is gone
 
 
 class Link(Protocol):

@@ -22,7 +22,7 @@ def upgrade() -> None:
         _alter_studies()
     op.add_column("trial", sa.Column("cancel_at", sa.DateTime(timezone=True)))
     op.add_column("trial", sa.Column("retry_at", sa.DateTime(timezone=True)))
-    op.add_column("attempt", sa.Column("exit_code", sa.Integer()))
+    op.add_column("attempt", sa.Column("process_end", sa.Text()))
 
 
 def _alter_studies() -> None:
