@@ -52,9 +52,10 @@ def create(
     return get(s, id)
 
 
-def find(s: Session, name: str) -> Study | None:
-    """The study of this name."""
-    return s.scalars(select(Study).where(Study.name == name)).one_or_none()
+def find(s: Session, name: str, lock: bool = False) -> Study | None:
+    """The study of this name. `lock`: no other transaction changes its row before this one ends."""
+    row = select(Study).where(Study.name == name)
+    return s.scalars(row.with_for_update() if lock else row).one_or_none()
 
 
 def get(s: Session, id: int) -> Study:  # noqa: A002

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from tuner.active_study import ActiveStudy
 from tuner.claiming import Begun, assign
@@ -73,7 +73,7 @@ class Assignments:
             if wanted := study.to_cancel & running.attempts.keys():
                 drop(running, wanted, interrupted("cancelled", "The trial was cancelled."), rows)
                 if not running.attempts:
-                    self._answered.append(Answered(name, gone=wanted))
+                    self._answered.append(Answered(name))
             if running.attempts and study.state == "paused":
                 running.leave("The study was paused.")
             if running.attempts and running.leaves and time.monotonic() > running.leaves.by:
@@ -118,10 +118,10 @@ class Assignments:
         for memory in (self._running, self._answers, self._answered, self._due):
             memory.clear()
 
-    def _advance(self, name: str, running: Running, dropped: Collection[int] = ()) -> None:
+    def _advance(self, name: str, running: Running) -> None:
         """Ask for the next slice, and tell the worker what has ended since the last one."""
-        said, running.dropped = sorted({*dropped, *running.dropped}), set()
-        self._launcher.advance(name, running.until, SLICE_SECONDS, said, save=running.leaves is not None)
+        dropped, running.dropped = sorted(running.dropped), set()
+        self._launcher.advance(name, running.until, SLICE_SECONDS, dropped, save=running.leaves is not None)
 
     def _follow(self, answered: Answered) -> None:
         """Drop the stopped trials, ask for the next slice after a decision, or let go of an assignment that is over."""
@@ -129,14 +129,13 @@ class Assignments:
         if running is None:
             return
         failpoint("decided")
-        dropped = answered.gone - answered.ended
         if not running.attempts:
-            if dropped:
+            if running.dropped:
                 self._launcher.stop(answered.assignment)
             del self._running[answered.assignment]
         elif answered.decided:
             running.until = min(running.study.until(attempt) for attempt in running.attempts.values())
-            self._advance(answered.assignment, running, dropped)
+            self._advance(answered.assignment, running)
 
     def _dispatch(self, begun: Begun, unwritten: Unwritten) -> None:
         study, attempts = begun.study, begun.attempts

@@ -34,7 +34,7 @@ class Running:
     study: ActiveStudy
     attempts: dict[int, Attempt]
     until: int  # the epoch at which the next decision is due
-    dropped: set[int] = field(default_factory=set)  # trials that were cancelled: the worker is told with its next slice
+    dropped: set[int] = field(default_factory=set)  # trials that are over without their worker knowing it yet
     leaves: Leave | None = None  # it gives its worker back
 
     def leave(self, why: str) -> None:
@@ -57,8 +57,6 @@ class Answered:
     """What an answer means for the coordinator's next words to the launcher, once its rows are committed."""
 
     assignment: str
-    gone: set[int] = field(default_factory=set)  # trials that are no longer in the assignment
-    ended: set[int] = field(default_factory=set)  # those of them that the worker is done with by itself
     decided: bool = False  # a rung was reached and judged: the next slice may be asked for
 
 
@@ -68,16 +66,14 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
     Attempts that are over leave the assignment; what is to be written is added to `rows`.
     """
     study, attempts = running.study, running.attempts
-    before = set(attempts)
     answered = Answered(answer.assignment)
     if isinstance(answer, Lost):
         for attempt in list(attempts.values()):
             _close(running, attempt, of_lost(answer, study.points[attempt.number].failures), rows)
-        answered.gone = answered.ended = before
         return answered
     _record(running, answer, rows)
     _end(running, answer, rows)
-    answered.ended = before - set(attempts)
+    held = set(attempts)  # those that its worker has not ended by itself
     at_rung = running.until < study.definition.epochs and all(item.epoch >= running.until for item in attempts.values())
     if attempts and at_rung:
         answered.decided = True
@@ -85,15 +81,15 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
             _judge(running, attempt, rows)
     if running.leaves and answer.held:
         _close_all(running, interrupted("queued", running.leaves.why), rows)
-    answered.gone = before - set(attempts)
+    running.dropped |= held - set(attempts)
     return answered
 
 
 def release(running: Running, assignment: str, outcome: Outcome, rows: Rows) -> Answered:
     """End every attempt of an assignment now, whatever its worker is doing."""
-    gone = set(running.attempts)
+    running.dropped |= set(running.attempts)
     _close_all(running, outcome, rows)
-    return Answered(assignment, gone=gone)
+    return Answered(assignment)
 
 
 def drop(running: Running, numbers: set[int], outcome: Outcome, rows: Rows) -> None:

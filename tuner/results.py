@@ -37,7 +37,7 @@ class StudySummary:
     """What a person wants to know about a study."""
 
     name: str
-    state: str  # active | stopping | stopped | finished | failed
+    state: str  # see db/states.py: active, paused, stopping, cancelling, stopped, cancelled, finished, failed
     reason: str  # why it ended; empty while it has not
     objective: str
     direction: str
@@ -50,6 +50,10 @@ class StudySummary:
     seconds: float  # during which at least one trial ran
     failures: dict[str, int]  # failed trials by cause
     coordinator: str | None  # who runs it now, `HOST:PID:…`; None: nobody
+    weight: float  # its share of the workers, beside those of other studies
+    priority: int  # studies of a higher one come first
+    workers: int | None  # most workers at once
+    waits: str | None  # why none of its trials runs although some could
 
 
 def study_row(database: Database, name: str) -> Study:
@@ -104,6 +108,10 @@ def summary(database: Database, name: str) -> StudySummary:
         epochs_without_stopping=len(over) * definition.epochs,
         seconds=seconds,
         coordinator=_coordinator(database, row),
+        weight=definition.weight,
+        priority=definition.priority,
+        workers=definition.workers,
+        waits=row.waits if row.state == "active" else None,
         failures=dict(Counter(str(result.cause) for result in results if result.state == "failed")),
     )
 

@@ -1,0 +1,106 @@
+"""`tuner study pause | resume | stop | cancel | set`: what can be asked of a study while another process runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tuner.cli.opened import opened
+from tuner.cli.summaries import NOBODY, unserved
+
+if TYPE_CHECKING:
+    from tuner.verbs import Verb
+
+NAME = click.argument("name")
+
+
+@click.command()
+@NAME
+def pause(name: str) -> None:
+    """Give the study's workers back until it is resumed.
+
+    Running trials are saved at the end of their epoch and go on from there.
+    """
+    from tuner.verbs import PAUSE
+
+    _ask(name, PAUSE, f"its running trials are saved and give their workers back. Go on: tuner study resume {name}")
+
+
+@click.command()
+@NAME
+def resume(name: str) -> None:
+    """Let a paused study go on."""
+    from tuner.verbs import RESUME
+
+    _ask(name, RESUME, "its trials go on from where they were saved")
+
+
+@click.command()
+@NAME
+def stop(name: str) -> None:
+    """Start no more trials of the study.
+
+    Those that run are finished, and everything found is kept.
+    """
+    from tuner.verbs import STOP
+
+    _ask(name, STOP, "no more trials start, and it ends when its running trials are finished")
+
+
+@click.command()
+@NAME
+def cancel(name: str) -> None:
+    """End the study now, and its running trials with it.
+
+    Everything found is kept.
+    """
+    from tuner.verbs import CANCEL
+
+    _ask(name, CANCEL, "its running trials end now")
+
+
+@click.command("set")
+@NAME
+@click.argument("changes", nargs=-1, required=True, metavar="FIELD=VALUE...")
+def set_limits(name: str, changes: tuple[str, ...]) -> None:
+    """Change the study's share or its limits, also while it runs.
+
+    FIELD is weight, priority, workers, trials, total_epochs, max_seconds, target, no_improvement or max_failures;
+    VALUE is a number, or null for no limit. Example: tuner study set fares weight=2 trials=100
+    """
+    from tuner import verbs
+
+    after = verbs.edit(opened(), name, dict(_change(text) for text in changes)).to_json()
+    shown = {text.partition("=")[0]: after[text.partition("=")[0]] for text in changes}
+    told = ", ".join(f"{field} {'null' if value is None else value}" for field, value in shown.items())
+    click.echo(f"Study {name!r} has {told}.")
+
+
+def _change(text: str) -> tuple[str, object]:
+    """A field and its new value: a number where it looks like one, None for null, else the text, to be refused."""
+    field, mark, value = text.partition("=")
+    if not mark:
+        raise click.UsageError(f"{text!r} is no change; expected FIELD=VALUE, for example weight=2.")
+    if value in ("null", "none", ""):
+        return field, None
+    for number in (int, float):
+        try:
+            return field, number(value)
+        except ValueError:
+            continue
+    return field, value
+
+
+def _ask(name: str, verb: Verb, meaning: str) -> None:
+    from tuner import results, verbs
+
+    database = opened()
+    asked = verbs.ask(database, name, verb)
+    now = results.summary(database, name)
+    if not asked:
+        click.echo(f"Study {name!r} is {now.state} already; nothing was changed.")
+        return
+    click.echo(f"Study {name!r} is {now.state}: {meaning}.")
+    if unserved(now):
+        click.echo(NOBODY, err=True)
