@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -29,24 +29,19 @@ def bench(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> 
     return make_bench("crowd", workers=3)
 
 
-def lose(bench: Bench, number: int, token: int, cause: Cause, process_end: str = "") -> None:
-    """Have the worker that runs this attempt vanish, once it has reported something."""
+def lose(bench: Bench, numbers: Collection[int], token: int, cause: Cause, process_end: str = "") -> None:
+    """Have the worker that runs these attempts vanish, once one of them has reported something."""
     assert isinstance(bench.launcher, Crowd)
     crowd, found = bench.launcher, list[str]()
 
     def reported() -> bool:
-        rows = [trial for trial in bench.trials("study") if (trial.number, trial.token) == (number, token)]
-        found[:] = [
-            worker["assignment"]
-            for worker in crowd.describe()
-            if worker["assignment"]
-            and any(
-                (member.trial, member.token) == (number, token)
-                for member in crowd.assignments[worker["assignment"]].members
-            )
-        ]
-        return bool(rows and rows[0].epochs and found)
+        found[:] = [name for worker in crowd.describe() if (name := worker["assignment"]) and holds(name)]
+        return bool(found) and any(trial.epochs for trial in bench.trials("study") if trial.number in numbers)
 
+    def holds(name: str) -> bool:
+        return {(member.trial, member.token) for member in crowd.assignments[name].members} == wanted
+
+    wanted = {(number, token) for number in numbers}
     bench.run(reported)
     crowd.lose(found[0], cause, process_end)
 
@@ -60,7 +55,7 @@ def attempts(bench: Bench, number: int) -> list[Attempt]:
 def test_a_lost_node_is_survived_three_times(bench: Bench, losses: int, state: str) -> None:
     bench.submit("study", **LONG)
     for token in range(1, losses + 1):
-        lose(bench, 0, token, "node_lost")
+        lose(bench, {0}, token, "node_lost")
     bench.finish("study")
     [trial] = bench.trials("study")
     assert (trial.state, trial.token) == (state, min(4, losses + 1))
@@ -74,7 +69,7 @@ def test_the_pause_before_a_retry_is_the_databases_and_survives_the_coordinator(
 ) -> None:
     monkeypatch.setattr(outcomes, "PAUSE_SECONDS", 3600.0)
     bench.submit("study", **LONG)
-    lose(bench, 0, 1, "storage")
+    lose(bench, {0}, 1, "storage")
     bench.run(lambda: bench.trials("study")[0].state == "queued")
     bench.coordinator.close()
     bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
@@ -95,8 +90,8 @@ def test_a_trial_that_ends_its_workers_takes_its_company_down_once_and_fails_alo
 ) -> None:
     monkeypatch.setattr(StudyDefinition, "together", 3)
     bench.submit("study", **{**LONG, "trials": 3})
-    lose(bench, 0, 1, "node_lost", "by signal SIGSEGV")
-    lose(bench, 1, 2, "node_lost", "by signal SIGSEGV")
+    lose(bench, {0, 1, 2}, 1, "node_lost", "by signal SIGSEGV")
+    lose(bench, {1}, 2, "node_lost", "by signal SIGSEGV")
     bench.finish("study")
     assert [(trial.state, trial.token) for trial in bench.trials("study")] == [
         ("complete", 2), ("failed", 2), ("complete", 2),
@@ -109,9 +104,9 @@ def test_a_trial_that_ends_its_workers_takes_its_company_down_once_and_fails_alo
 def test_the_failure_limit_counts_failed_trials_and_nothing_else(bench: Bench) -> None:
     """One more than the limit fails the study; a retry, a cancelled and a pruned trial are none."""
     bench.submit("study", **{**LONG, "trials": 3, "epochs": 60}, max_failures=1)
-    lose(bench, 0, 1, "node_lost")
-    lose(bench, 1, 1, "oom")
-    lose(bench, 1, 2, "oom")
+    lose(bench, {0}, 1, "node_lost")
+    lose(bench, {1}, 1, "oom")
+    lose(bench, {1}, 2, "oom")
     assert verbs.cancel_trial(bench.database, "study", 2)
     bench.finish("study")
     assert [trial.state for trial in bench.trials("study")] == ["complete", "failed", "cancelled"]
