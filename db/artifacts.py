@@ -63,6 +63,11 @@ def promoted_trials(s: Session, study_id: int) -> set[int]:
     return set(s.scalars(rows.where(Trial.study_id == study_id, ModelVersion.state != "failed")))
 
 
+def keys(s: Session) -> set[str]:
+    """The keys of all artifacts of all studies."""
+    return set(s.scalars(select(Artifact.key)))
+
+
 def remove(s: Session, artifact_id: int) -> None:
     """Forget an artifact; its bytes may be deleted once this is committed."""
     s.execute(delete(table(Artifact)).where(Artifact.id == artifact_id))

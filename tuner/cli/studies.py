@@ -110,7 +110,7 @@ def wait(name: str, timeout: float | None, output: str) -> None:
     show_summary(study.summary(), output)
 
 
-for verb in (verbs.pause, verbs.resume, verbs.stop, verbs.cancel, verbs.set_limits):
+for verb in (verbs.pause, verbs.resume, verbs.stop, verbs.cancel, verbs.set_limits, verbs.delete, verbs.gc):
     study.add_command(verb)
 
 

@@ -1,4 +1,4 @@
-"""`tuner study pause | resume | stop | cancel | set`: what can be asked of a study while another process runs it."""
+"""`tuner study pause | resume | stop | cancel | set | delete | gc`: what can be done to a study from another process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tuner.cli.opened import opened
-from tuner.cli.summaries import NOBODY, unserved
+from tuner.cli.summaries import NOBODY, counted, unserved
 
 if TYPE_CHECKING:
     from tuner.verbs import Verb
@@ -75,6 +75,45 @@ def set_limits(name: str, changes: tuple[str, ...]) -> None:
     shown = {text.partition("=")[0]: after[text.partition("=")[0]] for text in changes}
     told = ", ".join(f"{field} {'null' if value is None else value}" for field, value in shown.items())
     click.echo(f"Study {name!r} has {told}.")
+
+
+@click.command()
+@NAME
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(name: str, yes: bool) -> None:
+    """Delete the study, its trials, and their checkpoints and models.
+
+    Refused while a coordinator runs it, and where a promoted model comes from it.
+    """
+    from tuner import results
+    from tuner.configuration import Settings
+    from tuner.removal import delete_study
+
+    settings = Settings.load()
+    database = opened(settings)
+    trials = counted(sum(results.summary(database, name).counts.values()), "trial")
+    if not yes:
+        click.confirm(f"Delete study {name!r} and its {trials} for good?", abort=True, err=True)
+    removed = delete_study(database, settings, name)
+    click.echo(f"Study {name!r} is deleted, with {trials} and {counted(len(removed), 'folder')} of artifacts.")
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def gc(dry_run: bool) -> None:
+    """Remove artifacts that no study knows, as a crash may leave them behind.
+
+    Those of studies that a coordinator runs are left alone.
+    """
+    from tuner.configuration import Settings
+    from tuner.removal import collect_garbage
+
+    settings = Settings.load()
+    found = collect_garbage(opened(settings), settings, dry_run=dry_run)
+    for key in found:
+        click.echo(key)
+    done = "would be removed" if dry_run else "removed"
+    click.echo(f"{counted(len(found), 'folder')} below {settings.artifacts}: {done}.", err=True)
 
 
 def _change(text: str) -> tuple[str, object]:
