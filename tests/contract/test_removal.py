@@ -65,13 +65,13 @@ def test_a_study_that_is_run_or_whose_model_is_promoted_is_not_deleted(database:
     before = counts(database)
     with database.write() as s:
         term = studies.claim(s, held.study, "host:17:x", 60)
-    with pytest.raises(InvalidInput, match="is being run by process 17 on host.*tuner study cancel study"):
+    with pytest.raises(InvalidInput, match=r"is being run by process 17 on host\. .*tuner study cancel study"):
         delete_study(database, settings, "study")
     assert counts(database) == before
     with database.write() as s:
         assert term is not None and studies.release(s, held.study, "host:17:x", term)
-        model = models.ensure(s, "fares", "/models")
-        models.reserve(s, model, held.trial, "/models/fares/1")
+        model = models.ensure(s, "fares", "models")
+        models.reserve(s, model.id, held.trial, lambda number: f"models/fares/{number}")
     with pytest.raises(InvalidInput, match=re.escape("its trial 0 is version 1 of the model 'fares'")):
         delete_study(database, settings, "study")
     with database.read() as s:

@@ -1,4 +1,4 @@
-"""`tuner study pause | resume | stop | cancel | set | delete | gc`: what can be done to a study from another process."""
+"""`tuner study pause | resume | stop | cancel | set | delete | gc`: what any process may ask of a study."""
 
 from __future__ import annotations
 
