@@ -85,6 +85,21 @@ def test_a_paused_study_stays_paused_under_the_next_coordinator_and_can_be_stopp
     assert {trial.state for trial in bench.trials("study")} == {"cancelled"}
 
 
+def test_what_nobody_followed_is_followed_by_the_next_coordinator(bench: Bench) -> None:
+    bench.submit("study", **LONG)
+    bench.run(lambda: epochs(bench) >= 2)
+    bench.coordinator.close()
+    assert verbs.cancel_trial(bench.database, "study", 0)
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.run(lambda: bench.trials("study")[0].state == "cancelled" and bench.trials("study")[1].state == "running")
+    bench.coordinator.close()
+    verbs.ask(bench.database, "study", verbs.CANCEL)
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.finish("study")
+    assert bench.state("study") == "cancelled"
+    assert {trial.state for trial in bench.trials("study")} == {"cancelled"}
+
+
 def test_cancelling_a_study_ends_its_running_trials_and_keeps_what_was_found(bench: Bench) -> None:
     bench.submit("study", **{**LONG, "epochs": 8, "trials": 500})
     bench.run(lambda: summary(bench.database, "study").counts.get("complete", 0) >= 2)
