@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from db.engine import Database
 from db.tables import Attempt
 from tests import rows
 from tests.bench import Bench
-from tuner import verbs
+from tuner import running, verbs
 from tuner.coordinator import Coordinator
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
@@ -83,6 +84,15 @@ def test_a_paused_study_stays_paused_under_the_next_coordinator_and_can_be_stopp
     bench.finish("study")
     assert bench.state("study") == "stopped"
     assert {trial.state for trial in bench.trials("study")} == {"cancelled"}
+
+
+def test_running_a_paused_study_resumes_it(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("inline")
+    bench.submit("study", trials=2)
+    assert verbs.ask(bench.database, "study", verbs.PAUSE)
+    definition = StudyDefinition.from_json(study_row(bench.database, "study").definition)
+    running.run(definition, replace(bench.settings, launcher="inline"))
+    assert summary(bench.database, "study").counts == {"complete": 2}
 
 
 def test_what_nobody_followed_is_followed_by_the_next_coordinator(bench: Bench) -> None:
