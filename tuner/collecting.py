@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from db import artifacts, decisions, reports, trials
+from db import artifacts, attempts, decisions, reports, trials
 from tuner.active_study import ActiveStudy, Attempt
 from tuner.outcomes import Outcome, best_point, of_ended, of_lost
 from tuner.writing import Rows
@@ -70,9 +70,12 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
 
 
 def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
-    """Note the reports and the artifacts; those of attempts that are not in the assignment are ignored."""
+    """Note what was said of the attempts, their reports and artifacts; what is not of this assignment is ignored."""
     study = running.study
     mine = {(attempt.number, attempt.token): attempt.trial_id for attempt in running.attempts.values()}
+    for said in answer.trained:
+        if trial_id := mine.get((said.trial, said.token)):
+            rows.trained.append(attempts.Trained(trial_id, said.token, said.how))
     for item in answer.reports:
         if trial_id := mine.get((item.trial, item.token)):
             value = item.metrics.get(study.definition.objective)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from db import reports, studies, trials
+from db import attempts, reports, studies, trials
 from db.engine import Database
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
@@ -26,6 +26,7 @@ class TrialResult:
     epochs: int  # reported
     seconds: float | None  # from its first start to its end
     attempts: int  # how often it was started
+    trained: str | None  # how the latest attempt was trained, in words; None: no worker has said so
     cause: str | None  # why it failed, one of workers.contract.CAUSES
     message: str
     started: datetime | None
@@ -65,8 +66,10 @@ def trial_results(database: Database, name: str) -> list[TrialResult]:
     """Every trial of a study, by number."""
     row = study_row(database, name)
     with database.read() as s:
-        epochs = reports.epochs(s, row.id)
-        return [_result(trial, epochs.get(trial.number, 0)) for trial in trials.all(s, row.id)]
+        epochs, trained = reports.epochs(s, row.id), attempts.trained(s, row.id)
+        return [
+            _result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in trials.all(s, row.id)
+        ]
 
 
 def trial_result(database: Database, name: str, number: int) -> TrialResult:
@@ -75,7 +78,8 @@ def trial_result(database: Database, name: str, number: int) -> TrialResult:
     with database.read() as s:
         trial = trials.get(s, row.id, number)
         if trial is not None:
-            return _result(trial, len(reports.curve(s, trial.id)))
+            trained = next((attempt.trained for attempt in trials.attempts(s, trial.id)[::-1][:1]), None)
+            return _result(trial, len(reports.curve(s, trial.id)), trained)
         planned = sum(studies.counts(s, row.id).values())
     has = f"it has the trials 0 to {planned - 1}" if planned else "it has no trial yet"
     raise InvalidInput(f"Study {name!r} has no trial {number}; {has}. List them: tuner trial list {name}")
@@ -132,7 +136,7 @@ def _best(
     return result, curve.get(result.best_epoch or 0, {})
 
 
-def _result(trial: Trial, epochs: int) -> TrialResult:
+def _result(trial: Trial, epochs: int, trained: str | None) -> TrialResult:
     end, start = trial.finished_at, trial.started_at
     return TrialResult(
         number=trial.number,
@@ -143,6 +147,7 @@ def _result(trial: Trial, epochs: int) -> TrialResult:
         epochs=epochs,
         seconds=(end - start).total_seconds() if end and start else None,
         attempts=trial.token,
+        trained=trained,
         cause=trial.cause,
         message=trial.message or "",
         started=start,

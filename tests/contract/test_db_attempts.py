@@ -133,7 +133,7 @@ def test_the_newest_checkpoint_is_the_newest_attempts(database: Database) -> Non
         assert found is not None
         assert found.key == model
         assert [row.key for row in artifacts.of_study(s, held.study)] == [*old, model, new]
-        artifacts.remove(s, newest.id)
+        artifacts.remove(s, [newest.id])
         assert [row.key for row in artifacts.checkpoints(s, held.trial)] == old[::-1]
 
 

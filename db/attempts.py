@@ -1,0 +1,42 @@
+"""How attempts are trained: what their workers say as soon as they know, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy.orm import Session
+
+from db.tables import Attempt, Trial, table
+from db.types import clean
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a worker trains a trial."""
+
+    trial_id: int
+    token: int
+    how: str  # e.g. "in a cohort of 16 (program: mlp, depth 3)"
+
+
+_SAY = (  # an attempt is open exactly as long as its trial runs with its token
+    update(table(Attempt))
+    .where(Attempt.trial_id == bindparam("the_trial"), Attempt.token == bindparam("the_token"))
+    .where(Attempt.ended_at.is_(None))
+    .values(trained=bindparam("how"))
+)
+
+
+def say_trained(s: Session, said: Sequence[Trained]) -> None:
+    """Note how running attempts are trained; where one is over, nothing is changed."""
+    if said:
+        s.execute(_SAY, [{"the_trial": x.trial_id, "the_token": x.token, "how": clean(x.how)} for x in said])
+
+
+def trained(s: Session, study_id: int) -> dict[int, str]:
+    """How the latest attempt at each trial is trained, by trial number; absent where its worker has not said so."""
+    latest = and_(Attempt.trial_id == Trial.id, Attempt.token == Trial.token, Attempt.trained.is_not(None))
+    rows = select(Trial.number, Attempt.trained).join(Attempt, latest).where(Trial.study_id == study_id)
+    return {number: str(how) for number, how in s.execute(rows)}
