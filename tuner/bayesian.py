@@ -1,7 +1,8 @@
 """The `gp` sampler: a Gaussian process over the trials so far, asked for the most expected improvement.
 
 What was measured to work (docs/benchmarks.md has a table): ten trials of a Sobol sequence first, then a regression
-that is fitted at every trial while there are few, and at every 8 % of growth later. A fit starts from the last one,
+that is fitted at every trial while there are few, at every 8 % of growth later, and at every 25 % once it takes only a
+part of the trials. A fit starts from the last one,
 which is kept in the notes of the trial that was proposed with it: the rows alone say what comes next, also after a
 restart.
 
@@ -30,8 +31,9 @@ from tuner.sequences import Sobol
 
 START = 10  # finished trials with an objective before the first regression
 FIRST_STRUCTURES = 5  # structures before it, where trials are proposed together; or four times as many trials
-_OFTEN, _GROWTH = 40, 1.08  # a fit at each trial up to here, then when there are so many times more
 _MOST_FITTED, _MOST_KNOWN = 250, 400  # observations in a fit, and in the posterior; the work grows with their cube
+_OFTEN = 40  # a fit at each trial up to here
+_GROWTH, _LATE_GROWTH = 1.08, 1.25  # then when there are so many times more; late: once a fit takes a part of them
 _MOST_RUNNING = 100  # running trials that are taken into account
 _RANKED = 20  # candidates that are looked at for one that nobody has
 _NOTE = "gp_fit"  # how many trials were fitted, and the logarithms of the hyperparameters
@@ -115,7 +117,8 @@ class GaussianProcess:
     def _fitted(self, known: _Known, targets: Floats) -> tuple[Hyperparameters, dict[str, Any]]:
         """The hyperparameters of the last fit, or of a new one where that is due, which is noted."""
         size, last = len(targets), max(self._fits.values(), default=[0.0])
-        if size <= last[0] or (size > _OFTEN and size < last[0] * _GROWTH):
+        growth = _GROWTH if size <= _MOST_FITTED else _LATE_GROWTH
+        if size <= last[0] or (size > _OFTEN and size < last[0] * growth):
             return Hyperparameters(last[1:]), {}
         rows = _spread(known.values, _MOST_FITTED)
         start = Hyperparameters(last[1:]) if last[1:] else Hyperparameters.usual(len(self._encoding.names))
