@@ -54,7 +54,7 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
     answered = Answered(answer.assignment)
     if isinstance(answer, Lost):
         for attempt in list(attempts.values()):
-            _close(running, attempt, of_lost(answer, study.points[attempt.number].causes), rows)
+            _close(running, attempt, of_lost(answer, study.points[attempt.number].causes, len(before) == 1), rows)
         answered.gone = answered.ended = before
         return answered
     _record(running, answer, rows)
@@ -90,12 +90,12 @@ def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
 
 def _end(running: Running, answer: SliceResult, rows: Rows) -> None:
     """Close the attempts that the worker ended."""
-    study = running.study
+    study, alone = running.study, len(running.attempts) == 1
     for ended in answer.ended:
         attempt = running.attempts.get(ended.trial)
         if attempt is not None and attempt.token == ended.token:
             point = study.points[ended.trial]
-            _close(running, attempt, of_ended(ended, point.curve, study.definition, point.causes), rows)
+            _close(running, attempt, of_ended(ended, point.curve, study.definition, point.causes, alone), rows)
 
 
 def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> None:
