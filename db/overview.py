@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from db import clock, states, studies, trials
@@ -55,25 +55,22 @@ class FailedTrial:
 
 
 def live_studies(s: Session) -> list[LiveStudy]:
-    """Studies that have not ended, oldest first: three statements for each of them."""
+    """Studies that have not ended, oldest first: two statements for each of them."""
     rows: Sequence[Study] = s.scalars(select(Study).where(_live()).order_by(Study.id)).all()
     return [_described(s, row) for row in rows]
 
 
 def running_trials(s: Session) -> list[RunningTrial]:
     """Trials that are being trained, by study and number."""
+    seconds, silent = (clock.seconds_between(past, clock.now()) for past in (Attempt.started_at, Attempt.heartbeat_at))
     statement = (
-        select(Study.name, Trial.number, Attempt.token, Trial.epochs, Attempt.started_at, Attempt.heartbeat_at)
+        select(Study.name, Trial.number, Attempt.token, Trial.epochs, seconds, silent)
         .join(Trial, Trial.study_id == Study.id)
         .join(Attempt, (Attempt.trial_id == Trial.id) & (Attempt.token == Trial.token))
         .where(_live(), Trial.state == "running")
         .order_by(Study.id, Trial.number)
     )
-    rows, now = s.execute(statement).all(), clock.read(s)
-    return [
-        RunningTrial(study, number, token, epoch, (now - start).total_seconds(), (now - beat).total_seconds())
-        for study, number, token, epoch, start, beat in rows
-    ]
+    return [RunningTrial(*row) for row in s.execute(statement).all()]
 
 
 def latest_failures(s: Session, limit: int) -> list[FailedTrial]:
@@ -89,7 +86,7 @@ def latest_failures(s: Session, limit: int) -> list[FailedTrial]:
 
 
 def _described(s: Session, row: Study) -> LiveStudy:
-    causes = select(Trial.cause, func.count()).where(Trial.study_id == row.id, Trial.state == "failed")
+    totals = studies.totals(s, row.id)
     best = trials.best(s, row.id, row.definition["direction"])
     return LiveStudy(
         name=row.name,
@@ -97,8 +94,8 @@ def _described(s: Session, row: Study) -> LiveStudy:
         coordinator=row.owner,
         objective=row.definition["objective"],
         planned=row.definition["trials"],
-        counts=studies.counts(s, row.id),
-        failures={str(cause): count for cause, count in s.execute(causes.group_by(Trial.cause))},
+        counts=totals.counts,
+        failures=totals.failures,
         best=(best[0].number, best[0].value) if best and best[0].value is not None else None,
     )
 

@@ -11,7 +11,7 @@ members improve most together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,17 @@ class Search:
         encoding: of the space.
         posterior: what is believed.
         known: places of the points that `posterior` was made of.
-        tried: keys of the places of every point that is not to be tried again.
+        tried: has the keys of the places of every point that is not to be tried again.
         draw: where its random numbers come from.
     """
 
     def __init__(
-        self, encoding: Encoding, posterior: Posterior, known: Floats, tried: set[bytes], draw: np.random.Generator
+        self,
+        encoding: Encoding,
+        posterior: Posterior,
+        known: Floats,
+        tried: Container[bytes],
+        draw: np.random.Generator,
     ) -> None:
         self._encoding, self._posterior, self._draw, self._tried = encoding, posterior, draw, tried
         self._anchors = known[np.argsort(posterior.means, kind="stable")[:ANCHORS]]
