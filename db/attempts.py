@@ -35,8 +35,13 @@ def say_trained(s: Session, said: Sequence[Trained]) -> None:
         s.execute(_SAY, [{"the_trial": x.trial_id, "the_token": x.token, "how": clean(x.how)} for x in said])
 
 
-def trained(s: Session, study_id: int) -> dict[int, str]:
-    """How the latest attempt at each trial is trained, by trial number; absent where its worker has not said so."""
+def trained(s: Session, study_id: int, number: int | None = None) -> dict[int, str]:
+    """How the latest attempt at each trial is trained, by trial number; absent where its worker has not said so.
+
+    Args:
+        number: of the only trial that is asked for; None: all.
+    """
     latest = and_(Attempt.trial_id == Trial.id, Attempt.token == Trial.token, Attempt.trained.is_not(None))
     rows = select(Trial.number, Attempt.trained).join(Attempt, latest).where(Trial.study_id == study_id)
-    return {number: str(how) for number, how in s.execute(rows)}
+    some = rows if number is None else rows.where(Trial.number == number)
+    return {trial: str(how) for trial, how in s.execute(some)}

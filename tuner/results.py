@@ -77,8 +77,7 @@ def trial_result(database: Database, name: str, number: int) -> TrialResult:
     with database.read() as s:
         trial = trials.get(s, row.id, number)
         if trial is not None:
-            trained = next((attempt.trained for attempt in trials.attempts(s, trial.id)[::-1][:1]), None)
-            return _result(trial, len(reports.curve(s, trial.id)), trained)
+            return _result(trial, len(reports.curve(s, trial.id)), attempts.trained(s, row.id, number).get(number))
         planned = sum(studies.counts(s, row.id).values())
     has = f"it has the trials 0 to {planned - 1}" if planned else "it has no trial yet"
     raise InvalidInput(f"Study {name!r} has no trial {number}; {has}. List them: tuner trial list {name}")
@@ -129,7 +128,8 @@ def _best(database: Database, row: Study, definition: StudyDefinition) -> tuple[
         if not best:
             return None, {}
         curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
-    result = _result(best[0], len(curve))
+        trained = attempts.trained(s, row.id, best[0].number)
+    result = _result(best[0], len(curve), trained.get(best[0].number))
     return result, curve.get(result.best_epoch or 0, {})
 
 

@@ -162,10 +162,10 @@ class SliceResult:
 
     assignment: str
     worker: str
-    trained: tuple[Trained, ...] = ()
     reports: tuple[Report, ...] = ()
     saved: tuple[Saved, ...] = ()
     ended: tuple[Ended, ...] = ()
+    trained: tuple[Trained, ...] = ()
     rss_bytes: int = 0  # resident memory of the worker process
     progress: int = 0  # batches since the assignment began; a frozen trial shows the same number again
 
@@ -177,10 +177,10 @@ class SliceResult:
         return cls(
             **{
                 **form,
-                "trained": tuple(Trained(**item) for item in form["trained"]),
                 "reports": tuple(Report(**item) for item in form["reports"]),
                 "saved": tuple(Saved(**item) for item in form["saved"]),
                 "ended": tuple(Ended(**item) for item in form["ended"]),
+                "trained": tuple(Trained(**item) for item in form["trained"]),
             }
         )
 

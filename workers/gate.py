@@ -29,18 +29,18 @@ class TrialFinished(TrialStopped):
 class Events:
     """What happened on a gate since it was last asked, in order."""
 
-    trained: list[Trained] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     saved: list[Saved] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
+    trained: list[Trained] = field(default_factory=list)
 
     def without(self, trials: Collection[int]) -> Events:
         """The same events but for those of `trials`."""
         return Events(
-            [item for item in self.trained if item.trial not in trials],
             [item for item in self.reports if item.trial not in trials],
             [item for item in self.saved if item.trial not in trials],
             [item for item in self.ended if item.trial not in trials],
+            [item for item in self.trained if item.trial not in trials],
         )
 
 

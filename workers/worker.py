@@ -192,10 +192,10 @@ class Worker:
         return SliceResult(
             assignment=self.assignment.id,
             worker=self.name,
-            trained=tuple(events.trained),
             reports=tuple(events.reports),
             saved=tuple(events.saved),
             ended=tuple(events.ended),
+            trained=tuple(events.trained),
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
         )
