@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import CursorResult, and_, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from db.tables import Attempt, Trial, table
@@ -29,10 +30,12 @@ _SAY = (  # an attempt is open exactly as long as its trial runs with its token
 )
 
 
-def say_trained(s: Session, said: Sequence[Trained]) -> None:
-    """Note how running attempts are trained; where one is over, nothing is changed."""
-    if said:
-        s.execute(_SAY, [{"the_trial": x.trial_id, "the_token": x.token, "how": clean(x.how)} for x in said])
+def say_trained(s: Session, said: Sequence[Trained]) -> int:
+    """Note how running attempts are trained. Returns how many; where one is over, nothing is changed."""
+    if not said:
+        return 0
+    values = [{"the_trial": item.trial_id, "the_token": item.token, "how": clean(item.how)} for item in said]
+    return cast(CursorResult[Any], s.execute(_SAY, values)).rowcount
 
 
 def trained(s: Session, study_id: int, number: int | None = None) -> dict[int, str]:
