@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from itertools import islice, takewhile
 
 from db import reports, studies, trials
 from db.engine import Session
 from db.tables import Study
 from tuner.budgets import Budget, Progress
 from tuner.definition import StudyDefinition
-from tuner.outcomes import Failure, best_point
+from tuner.outcomes import Failure, best_point, company, losses
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
 from tuner.tried import Attempt, Point, point
@@ -198,17 +199,16 @@ class ActiveStudy:
     def waiting(self, skip: int, now: float) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
 
-        Queued trials come first, then proposals; new ones are asked for when both are used up. A trial whose worker
-        was lost is given a worker of its own: one that ends its worker must not take the same others with it twice.
+        Queued trials come first, then proposals; new ones are asked for when both are used up. Trials whose worker was
+        lost are given to several workers, apart from others: one that ends its worker is soon alone.
         """
         if self.halted:
             return ()
         together, ready = self.definition.together, self._ready(now)
         if queued := ready[skip : skip + together]:
-            suspects = [number for number in queued if self.points[number].suspect]
-            if suspects[:1] == queued[:1]:
-                return (queued[0],)
-            return tuple(queued[: queued.index(suspects[0])] if suspects else queued)
+            lost = losses(self.points[queued[0]].failures)
+            alike = takewhile(lambda number: losses(self.points[number].failures) == lost, queued)
+            return tuple(islice(alike, company(together, lost)))
         ahead = max(0, skip - len(ready))
         if ahead >= len(self.proposed):
             self.propose()

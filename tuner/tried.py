@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.tables import Trial
-from tuner.outcomes import INFRASTRUCTURE, RETRIES, Failure
+from tuner.outcomes import Failure
 
 
 @dataclass
@@ -33,11 +33,6 @@ class Point:
     seconds: float = 0.0  # spent on reported epochs
     failures: list[Failure] = field(default_factory=list)  # why attempts at it ended early, oldest first
     ready_at: float = 0.0  # of the monotonic clock: not started again before
-
-    @property
-    def suspect(self) -> bool:
-        """Whether it may have ended its worker: it gets one of its own, so as not to take others with it again."""
-        return any(failure.kind in RETRIES and failure.kind not in INFRASTRUCTURE for failure in self.failures)
 
 
 def point(trial: Trial, curve: dict[int, float], failures: list[Failure], delay: float) -> Point:

@@ -15,7 +15,7 @@ def losses(cause: Cause, process_end: str = "") -> Sequence[tuple[str, float]]:
     earlier: list[Failure] = []
     found = []
     while True:
-        outcome = of_lost(Lost("a", "worker", cause, "It is gone.", process_end=process_end), earlier)
+        outcome = of_lost(Lost("a", "worker", cause, "It is gone.", process_end=process_end), earlier, alone=True)
         found.append((outcome.state, outcome.after))
         if outcome.state == "failed":
             return found
@@ -41,8 +41,11 @@ def test_each_kind_of_failure_has_its_own_budget(cause: Cause, process_end: str,
 
 def test_one_kind_does_not_use_the_retries_of_another() -> None:
     others = [Failure("node_lost"), Failure("node_lost"), Failure("node_lost"), Failure("hang"), Failure("oom")]
-    assert of_lost(Lost("a", "w", "node_lost", "", process_end="with exit code 1"), others).state == "queued"
-    assert of_lost(Lost("a", "w", "node_lost", ""), others).state == "failed"
+    died = Lost("a", "w", "node_lost", "", process_end="with exit code 1")
+    assert of_lost(died, others, alone=True).state == "queued"
+        of_lost(Lost("a", "w", "node_lost", "", process_end="with exit code 1"), others, alone=True).state == "queued"
+    )
+    assert of_lost(Lost("a", "w", "node_lost", ""), others, alone=True).state == "failed"
 
 
 @pytest.mark.parametrize("state", ["queued", "cancelled"])
@@ -50,9 +53,14 @@ def test_an_interruption_uses_no_retry(state: str) -> None:
     outcome = interrupted(state, "The study was paused.")  # type: ignore[arg-type]
     assert outcome.failure is not None and outcome.failure.cause in CAUSES
     assert losses("hang")[0] == ("queued", 0.0)
-    assert of_lost(Lost("a", "w", "hang", ""), [outcome.failure] * 9).state == "queued"
+    assert of_lost(Lost("a", "w", "hang", ""), [outcome.failure] * 9, alone=True).state == "queued"
 
 
 def test_the_last_failure_says_how_often_it_happened() -> None:
-    outcome = of_lost(Lost("a", "w", "oom", "Memory ran out."), [Failure("oom")])
+    outcome = of_lost(Lost("a", "w", "oom", "Memory ran out."), [Failure("oom")], alone=True)
     assert outcome.message == "Memory ran out. Attempt 2 that ended so: the trial is not tried again."
+
+
+@pytest.mark.parametrize(("cause", "state"), [("oom", "queued"), ("hang", "queued"), ("storage", "failed")])
+def test_in_company_only_the_infrastructures_budget_is_used(cause: Cause, state: str) -> None:
+    assert of_lost(Lost("a", "w", cause, ""), [Failure(cause)] * 3, alone=False).state == state

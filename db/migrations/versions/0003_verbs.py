@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 STATES = "state IN ('active', 'paused', 'stopping', 'cancelling', 'stopped', 'cancelled', 'finished', 'failed')"
 
