@@ -43,8 +43,6 @@ def test_one_kind_does_not_use_the_retries_of_another() -> None:
     others = [Failure("node_lost"), Failure("node_lost"), Failure("node_lost"), Failure("hang"), Failure("oom")]
     died = Lost("a", "w", "node_lost", "", process_end="with exit code 1")
     assert of_lost(died, others, alone=True).state == "queued"
-        of_lost(Lost("a", "w", "node_lost", "", process_end="with exit code 1"), others, alone=True).state == "queued"
-    )
     assert of_lost(Lost("a", "w", "node_lost", ""), others, alone=True).state == "failed"
 
 
