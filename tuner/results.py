@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from db import reports, studies, trials
+from db import attempts, reports, studies, trials
 from db.engine import Database
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
@@ -25,6 +25,7 @@ class TrialResult:
     epochs: int  # reported
     seconds: float | None  # from its first start to its end
     attempts: int  # how often it was started
+    trained: str | None  # how the latest attempt was trained, in words; None: no worker has said so
     cause: str | None  # why it failed, one of workers.contract.CAUSES
     message: str
     started: datetime | None
@@ -64,8 +65,10 @@ def trial_results(database: Database, name: str) -> list[TrialResult]:
     """Every trial of a study, by number."""
     row = study_row(database, name)
     with database.read() as s:
-        epochs = reports.epochs(s, row.id)
-        return [_result(trial, epochs.get(trial.number, 0)) for trial in trials.all(s, row.id)]
+        epochs, trained = reports.epochs(s, row.id), attempts.trained(s, row.id)
+        return [
+            _result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in trials.all(s, row.id)
+        ]
 
 
 def trial_result(database: Database, name: str, number: int) -> TrialResult:
@@ -74,7 +77,7 @@ def trial_result(database: Database, name: str, number: int) -> TrialResult:
     with database.read() as s:
         trial = trials.get(s, row.id, number)
         if trial is not None:
-            return _result(trial, len(reports.curve(s, trial.id)))
+            return _result(trial, len(reports.curve(s, trial.id)), attempts.trained(s, row.id, number).get(number))
         planned = sum(studies.counts(s, row.id).values())
     has = f"it has the trials 0 to {planned - 1}" if planned else "it has no trial yet"
     raise InvalidInput(f"Study {name!r} has no trial {number}; {has}. List them: tuner trial list {name}")
@@ -125,11 +128,12 @@ def _best(database: Database, row: Study, definition: StudyDefinition) -> tuple[
         if not best:
             return None, {}
         curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
-    result = _result(best[0], len(curve))
+        trained = attempts.trained(s, row.id, best[0].number)
+    result = _result(best[0], len(curve), trained.get(best[0].number))
     return result, curve.get(result.best_epoch or 0, {})
 
 
-def _result(trial: Trial, epochs: int) -> TrialResult:
+def _result(trial: Trial, epochs: int, trained: str | None) -> TrialResult:
     end, start = trial.finished_at, trial.started_at
     return TrialResult(
         number=trial.number,
@@ -140,6 +144,7 @@ def _result(trial: Trial, epochs: int) -> TrialResult:
         epochs=epochs,
         seconds=(end - start).total_seconds() if end and start else None,
         attempts=trial.token,
+        trained=trained,
         cause=trial.cause,
         message=trial.message or "",
         started=start,
