@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db import artifacts, events, models, studies, trials
+from db import artifacts, configurations, events, models, studies, trials
 from db.engine import Database, Session
 from db.tables import Artifact, Model, ModelVersion, Study, Trial
 from tuner import publishing, serving_config
@@ -143,11 +143,13 @@ def _choose(database: Database, name: str, number: int | None) -> _Choice:
 
 
 def _best(s: Session, study: Study, definition: StudyDefinition) -> Trial:
-    best = trials.best(s, study.id, definition.direction, limit=1)
+    best = configurations.best(s, study.id, definition.direction, definition.repeats)
     if not best:
         counts = ", ".join(f"{count} {state}" for state, count in studies.counts(s, study.id).items()) or "none at all"
+        repeats = f"configuration whose {definition.repeats} repeats are all complete"
+        lacks = "completed trial" if definition.repeats == 1 else repeats
         raise NothingToPromote(
-            f"Study {study.name!r} has no completed trial with a finite {definition.objective!r} "
+            f"Study {study.name!r} has no {lacks} with a finite {definition.objective!r} "
             f"(its trials: {counts}). See what happened: tuner trial list {study.name}"
         )
     return best[0]

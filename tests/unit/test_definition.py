@@ -112,7 +112,7 @@ FIELD_MISTAKES = [
     ({"n_trials": 20}, ["`n_trials`", "`trials`"]),
     ({"metric": "val_loss"}, ["`metric`", "`objective`"]),
     ({"scheduler": "asha"}, ["`scheduler`", "`pruner`"]),
-    ({"zzzzqqq": 1}, ["`zzzzqqq`", "trials, epochs"]),
+    ({"zzzzqqq": 1}, ["`zzzzqqq`", "trials, repeats, epochs"]),
     ({"\x1b[2J": 1}, ["\\x1b"]),
     ({"trials": 0}, ["`trials`", "0", "from 1 to 1,000,000"]),
     ({"trials": -1}, ["`trials`", "-1", "from 1"]),
