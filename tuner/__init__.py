@@ -20,9 +20,10 @@ if TYPE_CHECKING:
         UnknownName,
     )
     from tuner.promotion import PromotedVersion
-    from tuner.results import StudySummary, TrialResult
+    from tuner.results import ConfigurationResult, StudySummary, TrialResult
 
 __all__ = [
+    "ConfigurationResult",
     "InvalidInput",
     "InvalidStudy",
     "NothingToPromote",
@@ -45,7 +46,7 @@ _HOMES = {
     "tuner.api": ("Study", "create_study", "load_study"),
     "tuner.configuration": ("Settings",),
     "tuner.promotion": ("PromotedVersion",),
-    "tuner.results": ("StudySummary", "TrialResult"),
+    "tuner.results": ("ConfigurationResult", "StudySummary", "TrialResult"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from db import reports, studies, trials
+from db import configurations, reports, studies, trials
 from db.engine import Database
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
+from tuner.repeats import estimate, state_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,18 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
+class ConfigurationResult:
+    """One point of the space, and what the trials that trained it say together: as many as the study has repeats."""
+
+    number: int
+    params: dict[str, Any]
+    trials: tuple[int, ...]  # their numbers, as far as they have begun
+    state: str  # running | complete | pruned | failed; complete only when every repeat is
+    value: float | None  # the mean of a complete one's objectives, by which configurations are ranked
+    standard_error: float | None  # of that mean, from the spread over the seeds; None with a single repeat
+
+
+@dataclass(frozen=True)
 class StudySummary:
     """What a person wants to know about a study."""
 
@@ -43,7 +57,8 @@ class StudySummary:
     direction: str
     counts: dict[str, int]  # trials per state
     planned: int  # trials the study may propose
-    best: TrialResult | None
+    best: TrialResult | None  # with repeats: the best repeat of the best configuration, the one that is promoted
+    best_configuration: ConfigurationResult | None
     best_metrics: dict[str, float]  # every metric of the best trial at its best epoch
     epochs: int  # trained in all
     epochs_without_stopping: int  # what the finished trials would have trained without pruning and early stopping
@@ -67,6 +82,14 @@ def trial_results(database: Database, name: str) -> list[TrialResult]:
     with database.read() as s:
         epochs = reports.epochs(s, row.id)
         return [_result(trial, epochs.get(trial.number, 0)) for trial in trials.all(s, row.id)]
+
+
+def configuration_results(results: Sequence[TrialResult], repeats: int) -> list[ConfigurationResult]:
+    """What trials say together, by the number of their configuration. `results`: every trial, by number."""
+    groups: dict[int, list[TrialResult]] = {}
+    for result in results:
+        groups.setdefault(result.number // repeats, []).append(result)
+    return [_configuration(number, group, repeats) for number, group in groups.items()]
 
 
 def trial_result(database: Database, name: str, number: int) -> TrialResult:
@@ -99,6 +122,7 @@ def summary(database: Database, name: str) -> StudySummary:
         counts=dict(Counter(result.state for result in results)),
         planned=definition.trials,
         best=best,
+        best_configuration=_configuration_of(best, results, definition.repeats),
         best_metrics=metrics,
         epochs=sum(result.epochs for result in results),
         epochs_without_stopping=len(over) * definition.epochs,
@@ -124,12 +148,35 @@ def _best(
     database: Database, row: Study, definition: StudyDefinition, results: list[TrialResult]
 ) -> tuple[TrialResult | None, dict[str, float]]:
     with database.read() as s:
-        best = trials.best(s, row.id, definition.direction, limit=1)
+        best = configurations.best(s, row.id, definition.direction, definition.repeats)
         if not best:
             return None, {}
         curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
     result = next(result for result in results if result.number == best[0].number)
     return result, curve.get(result.best_epoch or 0, {})
+
+
+def _configuration_of(
+    best: TrialResult | None, results: Sequence[TrialResult], repeats: int
+) -> ConfigurationResult | None:
+    if best is None:
+        return None
+    number = best.number // repeats
+    return _configuration(number, [item for item in results if item.number // repeats == number], repeats)
+
+
+def _configuration(number: int, group: Sequence[TrialResult], repeats: int) -> ConfigurationResult:
+    state = state_of([item.state for item in group], repeats)
+    values = [item.value for item in group if item.value is not None]
+    found = estimate(values) if state == "complete" and len(values) == repeats else None
+    return ConfigurationResult(
+        number=number,
+        params=group[0].params,
+        trials=tuple(item.number for item in group),
+        state=state,
+        value=found.mean if found else None,
+        standard_error=found.standard_error if found else None,
+    )
 
 
 def _result(trial: Trial, epochs: int) -> TrialResult:
