@@ -19,11 +19,13 @@ if TYPE_CHECKING:
         TunerError,
         UnknownName,
     )
+    from tuner.final_score import FinalScore
     from tuner.promotion import PromotedVersion
     from tuner.results import ConfigurationResult, StudySummary, TrialResult
 
 __all__ = [
     "ConfigurationResult",
+    "FinalScore",
     "InvalidInput",
     "InvalidStudy",
     "NothingToPromote",
@@ -45,6 +47,7 @@ __all__ = [
 _HOMES = {
     "tuner.api": ("Study", "create_study", "load_study"),
     "tuner.configuration": ("Settings",),
+    "tuner.final_score": ("FinalScore",),
     "tuner.promotion": ("PromotedVersion",),
     "tuner.results": ("ConfigurationResult", "StudySummary", "TrialResult"),
 }

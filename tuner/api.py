@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from db import studies
 from db.engine import Database
 from search_spaces import Space
-from tuner import promotion, results, running, submission
+from tuner import promotion, results, running, scoring, submission
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
+from tuner.final_score import FinalScore
 from tuner.results import ConfigurationResult, StudySummary, TrialResult
 from workers.contract import Launcher
 
@@ -156,6 +157,14 @@ class Study:
         return promotion.promote(
             self.database, self.settings, self.name, trial=trial, name=name, alias=alias, directory=directory
         )
+
+    def final_score(self) -> FinalScore:
+        """What the best trial scores on the test part, which has chosen nothing: the number to expect.
+
+        The study must be over. The reading is counted; asked again, it tells what was read.
+        Raises like `tuner.scoring.score`.
+        """
+        return scoring.score(self.database, self.settings, self.name)
 
     # --- looking --------------------------------------------------------------------------------------------------
 

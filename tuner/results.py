@@ -13,6 +13,7 @@ from db.engine import Database
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
+from tuner.final_score import FinalScore, found, ranked, without_test_part
 from tuner.repeats import estimate, state_of
 
 
@@ -60,6 +61,8 @@ class StudySummary:
     best: TrialResult | None  # with repeats: the best repeat of the best configuration, the one that is promoted
     best_configuration: ConfigurationResult | None
     best_metrics: dict[str, float]  # every metric of the best trial at its best epoch
+    final: FinalScore | None  # what the best trial scores on the test part, as far as that was read
+    no_test_part: str | None  # why there can be no final score; None where there is a test part
     epochs: int  # trained in all
     epochs_without_stopping: int  # what the finished trials would have trained without pruning and early stopping
     seconds: float  # during which at least one trial ran
@@ -109,7 +112,8 @@ def summary(database: Database, name: str) -> StudySummary:
     row = study_row(database, name)
     definition = StudyDefinition.from_json(row.definition)
     results = trial_results(database, name)
-    best, metrics = _best(database, row, definition, results)
+    counts = dict(Counter(result.state for result in results))
+    best, metrics, final = _best(database, row, definition, results, ranked(counts, definition.repeats))
     over = [result for result in results if result.state in ("complete", "pruned")]
     with database.read() as s:
         seconds = trials.active_seconds(s, row.id)
@@ -119,11 +123,13 @@ def summary(database: Database, name: str) -> StudySummary:
         reason=row.reason or "",
         objective=definition.objective,
         direction=definition.direction,
-        counts=dict(Counter(result.state for result in results)),
+        counts=counts,
         planned=definition.trials,
         best=best,
         best_configuration=_configuration_of(best, results, definition.repeats),
         best_metrics=metrics,
+        final=final,
+        no_test_part=without_test_part(row.checked, loop=definition.loop is not None),
         epochs=sum(result.epochs for result in results),
         epochs_without_stopping=len(over) * definition.epochs,
         seconds=seconds,
@@ -145,15 +151,17 @@ def _coordinator(database: Database, row: Study) -> str | None:
 
 
 def _best(
-    database: Database, row: Study, definition: StudyDefinition, results: list[TrialResult]
-) -> tuple[TrialResult | None, dict[str, float]]:
+    database: Database, row: Study, definition: StudyDefinition, results: list[TrialResult], among: int
+) -> tuple[TrialResult | None, dict[str, float], FinalScore | None]:
+    """The best trial, its metrics at its best epoch, and its final score."""
     with database.read() as s:
         best = configurations.best(s, row.id, definition.direction, definition.repeats)
         if not best:
-            return None, {}
+            return None, {}, None
         curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
+        final = found(s, definition, best[0], among)
     result = next(result for result in results if result.number == best[0].number)
-    return result, curve.get(result.best_epoch or 0, {})
+    return result, curve.get(result.best_epoch or 0, {}), final
 
 
 def _configuration_of(

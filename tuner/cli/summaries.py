@@ -53,6 +53,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         f"best {now.objective}": _best(now),
         "best parameters": best.params if best else None,
         "validation": now.best_metrics,
+        "unseen rows": _final(now),
     }
 
 
@@ -69,6 +70,18 @@ def _best(now: StudySummary) -> str | None:
         return f"{short(now.best.value)} ({trial})"
     of = f"mean and standard error of trials {trials[0]} to {trials[-1]}"
     return f"{short(mean)} ± {error:.2g} ({of}); the best of them {short(now.best.value)} ({trial})"
+
+
+def _final(now: StudySummary) -> str | None:
+    """What to expect of the winner, or how to find out."""
+    from tuner.running import OVER
+
+    if now.best is None or now.state not in OVER:
+        return None
+    if now.final is not None:
+        return now.final.sentence
+    unread = f"the test part was not read yet for the winner; promotion does, and so does: tuner study score {now.name}"
+    return unread if now.no_test_part is None else f"none: {now.no_test_part}"
 
 
 def _coordinator(now: StudySummary) -> str | None:
