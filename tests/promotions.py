@@ -26,13 +26,13 @@ from workers.launchers import launcher
 FILES = {"saved_model.pb": b"graph", "variables/variables.index": b"weights"}
 
 
-def finished_study(database: Database, url: str, home: Path) -> Settings:
+def finished_study(database: Database, url: str, home: Path, loop: str = "descent") -> Settings:
     """A finished study whose best trial has a model artifact."""
     settings = Settings.load({}, home=home, database=url, import_paths=str(Path.cwd()))
     space = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
     form = {
         "name": "study",
-        "loop": "tests.loops:descent",
+        "loop": f"tests.loops:{loop}",
         "space": space,
         "objective": "val_loss",
         "trials": 3,

@@ -235,6 +235,10 @@ DATA_MISTAKES = [
     ({"test": 0}, ["`data.test`", "null"]),
     ({"test": "tset.csv"}, ["`data.test`", "no file"]),
     ({"validation": 0.5, "test": 0.5}, ["`data.validation`", "`data.test`", "0.9"]),
+    ({"held_back": 0.33, "test": 0.2}, ["`data.held_back`", "`data.test`", "keep one"]),
+    ({"held_back": 0.6}, ["`data.held_back`", "0.6", "0.5"]),
+    ({"held_back": 0}, ["`data.held_back`", "above 0"]),
+    ({"holdout": 0.3}, ["`data.holdout`", "`held_back`"]),
     ({"task": "clasification"}, ["`data.task`", "`classification`"]),
     ({"exclude": "x"}, ["`data.exclude`", "a list"]),
     ({"exclude": [1]}, ["`data.exclude`", "list"]),
@@ -318,6 +322,13 @@ def test_defaults_are_chosen_by_the_study() -> None:
     assert parse({**GOOD, "epochs": 1}).pruner == "none"
     assert parse({**GOOD, "pruner": None}).pruner == "none"
     assert parse({**GOOD, "patience": None}).patience is None
+
+
+def test_rows_that_are_held_back_are_the_test_part() -> None:
+    data = parse({**GOOD, "data": {"function": "m:load", "held_back": 0.33}}).data or {}
+    assert (data["test"], data["held_back"]) == (None, 0.33)
+    data = parse(GOOD).data or {}
+    assert data["held_back"] is None
 
 
 def test_a_new_field_has_one_default(table: Path) -> None:
@@ -437,7 +448,7 @@ def choices(*values: Any) -> st.SearchStrategy[Any]:
 FORMS = st.fixed_dictionaries(
     {
         "name": st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True),
-        "data": choices("m:load", {"function": "a.b:c", "test": None}, {"function": "m:load", "validation": 0.3}),
+        "data": choices("m:load", {"function": "a.b:c", "test": None}, {"function": "m:load", "held_back": 0.3}),
         "space": choices({"family": "mlp"}, {"family": "mlp", "depth": [1, 3], "width": [8, 64]}),
     },
     optional={
