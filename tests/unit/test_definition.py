@@ -277,6 +277,7 @@ def test_a_path_is_read_relative_to_the_base_and_kept_absolute(table: Path) -> N
         "task": None,
         "validation": str((table / "valid.csv").resolve()),
         "test": None,
+        "held_back": None,
         "exclude": [],
         "features": None,
         "categories": [],
@@ -322,13 +323,6 @@ def test_defaults_are_chosen_by_the_study() -> None:
     assert parse({**GOOD, "epochs": 1}).pruner == "none"
     assert parse({**GOOD, "pruner": None}).pruner == "none"
     assert parse({**GOOD, "patience": None}).patience is None
-
-
-def test_rows_that_are_held_back_are_the_test_part() -> None:
-    data = parse({**GOOD, "data": {"function": "m:load", "held_back": 0.33}}).data or {}
-    assert (data["test"], data["held_back"]) == (None, 0.33)
-    data = parse(GOOD).data or {}
-    assert data["held_back"] is None
 
 
 def test_a_new_field_has_one_default(table: Path) -> None:

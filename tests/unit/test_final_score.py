@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.tables import Trial
-from tuner.definition import StudyDefinition
+from tuner.definition import StudyDefinition, parse
 from tuner.final_score import FinalScore, final_score, ranked, without_test_part
 
 STUDY = StudyDefinition(name="digits", objective="val_accuracy", direction="maximize")
@@ -93,3 +93,10 @@ def test_the_metric_of_the_test_part_has_the_objectives_name_without_its_part(ob
     study = replace(STUDY, objective=objective, direction="minimize")
     found = told(study, 0.5, test={"loss": 0.75})
     assert found is not None and found.value == 0.75
+
+
+def test_rows_that_are_held_back_are_the_test_part() -> None:
+    form = {"name": "digits", "space": {"family": "mlp"}}
+    held, usual = (parse({**form, "data": {"function": "m:load", **more}}).data for more in ({"held_back": 0.33}, {}))
+    assert held is not None and (held["test"], held["held_back"]) == (None, 0.33)
+    assert usual is not None and (usual["test"], usual["held_back"]) == (0.2, None)
