@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from db.tables import Trial
 from tuner.definition import StudyDefinition, parse
+from tuner.errors import InvalidStudy
 from tuner.final_score import FinalScore, final_score, ranked, without_test_part
 
 STUDY = StudyDefinition(name="digits", objective="val_accuracy", direction="maximize")
@@ -55,9 +56,12 @@ def test_what_is_not_known_is_left_out() -> None:
     assert told(test=None) is told(test={"loss": 1.0}) is told(test={"accuracy": math.nan}) is told(value=None) is None
 
 
-@given(
-    st.floats(-10, 10), st.floats(-10, 10), st.floats(0, 2), st.floats(0, 2), st.sampled_from(["minimize", "maximize"])
-)
+def parts(low: int, high: int) -> st.SearchStrategy[float]:
+    """Numbers whose squares and sums are exact."""
+    return st.integers(low, high).map(lambda number: number / 64)
+
+
+@given(parts(-640, 640), parts(-640, 640), parts(0, 128), parts(0, 128), st.sampled_from(["minimize", "maximize"]))
 def test_flattered_is_a_matter_of_direction_and_standard_errors(
     chosen_by: float, value: float, first: float, second: float, direction: Literal["minimize", "maximize"]
 ) -> None:
@@ -100,3 +104,19 @@ def test_rows_that_are_held_back_are_the_test_part() -> None:
     held, usual = (parse({**form, "data": {"function": "m:load", **more}}).data for more in ({"held_back": 0.33}, {}))
     assert held is not None and (held["test"], held["held_back"]) == (None, 0.33)
     assert usual is not None and (usual["test"], usual["held_back"]) == (0.2, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"held_back": 0.33, "test": 0.2}, ["`data.held_back`", "`data.test`", "keep one"]),
+        ({"held_back": 0.6}, ["`data.held_back`", "0.6", "0.5"]),
+        ({"held_back": 0}, ["`data.held_back`", "above 0"]),
+        ({"holdout": 0.3}, ["`data.holdout`", "`held_back`"]),
+    ],
+)
+def test_rows_that_cannot_be_held_back(data: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InvalidStudy) as refused:
+        parse({"name": "digits", "space": {"family": "mlp"}, "data": {"function": "m:load", **data}})
+    [sentence] = refused.value.problems
+    assert all(word in sentence for word in words), sentence
