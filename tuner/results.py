@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from db import configurations, reports, studies, trials
-from db.engine import Database
+from db.engine import Database, Session
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
 from tuner.final_score import FinalScore, found, ranked, without_test_part
-from tuner.repeats import estimate, state_of
+from tuner.repeats import estimate, numbers_of, state_of
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,16 @@ class StudySummary:
     coordinator: str | None  # who runs it now, `HOST:PID:…`; None: nobody
 
 
+@dataclass(frozen=True)
+class _Winner:
+    """What a study says about the best that it has found; the defaults where it has found nothing."""
+
+    trial: TrialResult | None = None
+    configuration: ConfigurationResult | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    final: FinalScore | None = None
+
+
 def study_row(database: Database, name: str) -> Study:
     """The study's row. Raises UnknownName with the closest names."""
     with database.read() as s:
@@ -111,30 +120,29 @@ def summary(database: Database, name: str) -> StudySummary:
     """A study at a glance. Raises UnknownName."""
     row = study_row(database, name)
     definition = StudyDefinition.from_json(row.definition)
-    results = trial_results(database, name)
-    counts = dict(Counter(result.state for result in results))
-    best, metrics, final = _best(database, row, definition, results, ranked(counts, definition.repeats))
-    over = [result for result in results if result.state in ("complete", "pruned")]
     with database.read() as s:
+        totals = studies.totals(s, row.id)
         seconds = trials.active_seconds(s, row.id)
+        winner = _winner(s, row, definition, ranked(totals.counts, definition.repeats))
+    over = totals.counts.get("complete", 0) + totals.counts.get("pruned", 0)
     return StudySummary(
         name=name,
         state=row.state,
         reason=row.reason or "",
         objective=definition.objective,
         direction=definition.direction,
-        counts=counts,
+        counts=totals.counts,
         planned=definition.trials,
-        best=best,
-        best_configuration=_configuration_of(best, results, definition.repeats),
-        best_metrics=metrics,
-        final=final,
+        best=winner.trial,
+        best_configuration=winner.configuration,
+        best_metrics=winner.metrics,
+        final=winner.final,
         no_test_part=without_test_part(row.checked, loop=definition.loop is not None),
-        epochs=sum(result.epochs for result in results),
-        epochs_without_stopping=len(over) * definition.epochs,
+        epochs=totals.epochs,
+        epochs_without_stopping=over * definition.epochs,
         seconds=seconds,
         coordinator=_coordinator(database, row),
-        failures=dict(Counter(str(result.cause) for result in results if result.state == "failed")),
+        failures=totals.failures,
     )
 
 
@@ -150,40 +158,32 @@ def _coordinator(database: Database, row: Study) -> str | None:
     return None if row.id in free else row.owner
 
 
-def _best(
-    database: Database, row: Study, definition: StudyDefinition, results: list[TrialResult], among: int
-) -> tuple[TrialResult | None, dict[str, float], FinalScore | None]:
-    """The best trial, its metrics at its best epoch, and its final score."""
-    with database.read() as s:
-        best = configurations.best(s, row.id, definition.direction, definition.repeats)
-        if not best:
-            return None, {}, None
-        curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
-        final = found(s, definition, best[0], among)
-    result = next(result for result in results if result.number == best[0].number)
-    return result, curve.get(result.best_epoch or 0, {}), final
+def _winner(s: Session, row: Study, definition: StudyDefinition, among: int) -> _Winner:
+    best = configurations.best(s, row.id, definition.direction, definition.repeats)
+    if not best:
+        return _Winner()
+    curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
+    number = best[0].number // definition.repeats
+    repeats = trials.numbered(s, row.id, numbers_of(number, definition.repeats))
+    return _Winner(
+        _result(best[0], len(curve)),
+        _configuration(number, repeats, definition.repeats),
+        curve.get(best[0].best_epoch or 0, {}),
+        found(s, definition, best[0], among),
+    )
 
 
-def _configuration_of(
-    best: TrialResult | None, results: Sequence[TrialResult], repeats: int
-) -> ConfigurationResult | None:
-    if best is None:
-        return None
-    number = best.number // repeats
-    return _configuration(number, [item for item in results if item.number // repeats == number], repeats)
-
-
-def _configuration(number: int, group: Sequence[TrialResult], repeats: int) -> ConfigurationResult:
+def _configuration(number: int, group: Sequence[Trial | TrialResult], repeats: int) -> ConfigurationResult:
     state = state_of([item.state for item in group], repeats)
     values = [item.value for item in group if item.value is not None]
-    found = estimate(values) if state == "complete" and len(values) == repeats else None
+    together = estimate(values) if state == "complete" and len(values) == repeats else None
     return ConfigurationResult(
         number=number,
         params=group[0].params,
         trials=tuple(item.number for item in group),
         state=state,
-        value=found.mean if found else None,
-        standard_error=found.standard_error if found else None,
+        value=together.mean if together else None,
+        standard_error=together.standard_error if together else None,
     )
 
 
