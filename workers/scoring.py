@@ -51,7 +51,8 @@ def evaluate(model: Any, parts: Mapping[str, Part | None]) -> tuple[dict[str, An
 
 def _standard_errors(model: Any, part: Part, split: PenaltySplit) -> dict[str, float]:
     """By metric; nothing where there are fewer than two groups of rows."""
-    model.steps_per_execution, model.test_function = 1, None  # a group is one batch, whatever was compiled
+    if model.steps_per_execution != 1:  # a group is one batch, whatever was compiled
+        model.steps_per_execution, model.test_function = 1, None
     found: dict[str, list[float]] = {}
     for group in _groups(part):
         model.reset_metrics()
