@@ -7,10 +7,11 @@ from collections.abc import Collection
 import pytest
 
 from db.tables import Study
-from tuner.active_study import ActiveStudy, Attempt, Point
+from tuner.active_study import ActiveStudy, Attempt
 from tuner.collecting import Running, collect
 from tuner.definition import parse
 from tuner.points import random_point
+from tuner.repeats import Point
 from tuner.writing import Rows
 from workers.contract import Cause, Ended, Lost, SliceResult
 
