@@ -17,11 +17,10 @@ from db.tables import Study
 from tuner.budgets import Budget, Progress
 from tuner.definition import StudyDefinition
 from tuner.outcomes import Failure, best_point, company, losses
+from tuner.repeats import OVER, Configurations, numbers_of, of_repeats
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
 from tuner.tried import Attempt, Point, point
-
-FINISHED = ("complete", "pruned", "failed", "cancelled")
 
 
 class ActiveStudy:
@@ -48,12 +47,13 @@ class ActiveStudy:
         )
         self.budget = Budget.of(definition)
         self.points: dict[int, Point] = {}
+        self.configurations = Configurations(self.points, definition.repeats)
         self.queue: deque[int] = deque()  # numbers of trials that have a row and wait for a worker
         self.proposed: deque[tuple[int, Proposal]] = deque()  # proposals that have no row yet
         self.running: dict[int, Attempt] = {}
         self.has_artifacts = False  # whether housekeeping has anything to look at
         self.exhausted: str | None = None  # why the sampler has no more points, where it has none
-        self.best: tuple[int, float] | None = None
+        self.best: tuple[int, float] | None = None  # number of the best trial, and the objective (a mean with repeats)
         self.since_best = 0  # finished trials since the best one
         self._states: Counter[str] = Counter()
         self._epochs = 0
@@ -97,12 +97,11 @@ class ActiveStudy:
         self.points[point.number] = point
         self._states[point.state] += 1
         self._epochs += len(point.curve)
-        for epoch, value in point.curve.items():
-            self.rule.observe(point.number, epoch, value)
+        for epoch in point.curve:
+            self._tell_rule(point.number, epoch)
         if point.state == "queued":
             self.queue.append(point.number)
-        self._judge(point)
-        self._tell(point)
+        self._digest(point)
 
     def move(self, number: int, state: str, value: float | None = None) -> None:
         """Record that a trial's row changed its state."""
@@ -116,8 +115,7 @@ class ActiveStudy:
             self.queue.appendleft(number)
         if state != "running":
             self.running.pop(number, None)
-        self._judge(point)
-        self._tell(point)
+        self._digest(point)
 
     def report(self, number: int, epoch: int, value: float | None, seconds: float) -> None:
         """Record one epoch. Saying the same epoch again changes nothing but its value."""
@@ -126,31 +124,34 @@ class ActiveStudy:
             self._epochs += 1
             point.seconds += seconds
         point.curve[epoch] = float("nan") if value is None else value
-        self.rule.observe(number, epoch, point.curve[epoch])
+        self._tell_rule(number, epoch)
 
-    def _judge(self, point: Point) -> None:
+    def _digest(self, point: Point) -> None:
+        """Count a trial that is over, and tell the sampler how its configuration stands: once, whatever its repeats."""
         if point.state in ("complete", "pruned", "failed"):
             self.since_best += 1
-        if point.state == "complete" and point.value is not None:
-            if best_point({0: point.value, 1: self.best[1] if self.best else None}, self.definition.direction) == (
-                0,
-                point.value,
-            ):
-                if self.best is None or point.value != self.best[1]:
-                    self.best, self.since_best = (point.number, point.value), 0
+        known = self.configurations.known(point.number)
+        if known.state == "complete" and known.value is not None:
+            direction = self.definition.direction
+            better = best_point({0: known.value, 1: self.best[1] if self.best else None}, direction) == (0, known.value)
+            if better and (self.best is None or known.value != self.best[1]):
+                trial = best_point({repeat.number: repeat.value for repeat in self._same(point)}, direction)
+                self.best, self.since_best = (trial[0] if trial else point.number, known.value), 0
+        self.sampler.observe(known)
 
-    def _tell(self, point: Point) -> None:
-        state = {"queued": "running", "cancelled": "failed"}.get(point.state, point.state)
-        self.sampler.observe(
-            Observation(point.number, state, point.params, point.value, dict(point.curve), point.notes)  # type: ignore[arg-type]
-        )
+    def _same(self, point: Point) -> list[Point]:
+        return self.configurations.repeats_of(point.number)
+
+    def _tell_rule(self, number: int, epoch: int) -> None:
+        first = self.configurations.first(number)
+        self.rule.observe(first, epoch, self.configurations.value_at(number, epoch))
 
     # --- what to do next ----------------------------------------------------------------------------------------
 
     def progress(self) -> Progress:
         """What the budgets are compared with."""
         return Progress(
-            finished=sum(self._states[state] for state in FINISHED),
+            finished=sum(self._states[state] for state in OVER),
             started=len(self.points) + len(self.proposed),
             failures=self._states["failed"],
             epochs=self._epochs,
@@ -178,7 +179,13 @@ class ActiveStudy:
     @property
     def over(self) -> bool:
         """Whether nothing of the study is running, and nothing waits that may still start. A paused one may go on."""
-        return self.state != "paused" and not self.running and (self.halted or not (self.queue or self.proposed))
+        waits = bool(self.queue or self.proposed or self._unproposed)
+        return self.state != "paused" and not self.running and (self.halted or not waits)
+
+    @property
+    def _unproposed(self) -> int:
+        """Repeats of the last configuration that a coordinator which went away had proposed and left without a row."""
+        return -(len(self.points) + len(self.proposed)) % self.definition.repeats
 
     @property
     def final_state(self) -> str:
@@ -186,15 +193,6 @@ class ActiveStudy:
         if wanted := {"stopping": "stopped", "cancelling": "cancelled"}.get(self.state):
             return wanted
         return "failed" if self.budget.failed(self.progress()) else "finished"
-
-    def could_use(self, busy: int, planned: int, now: float) -> int:
-        """How many workers more than `busy` the study has trials for, `planned` ones aside, within its own limit."""
-        if self.halted:
-            return 0
-        new = 0 if self.ending() else self.definition.trials - len(self.points) - len(self.proposed)
-        trials_left = len(self._ready(now)) + len(self.proposed) + max(0, new) - planned
-        groups = max(0, -(-trials_left // self.definition.together))
-        return groups if self.definition.workers is None else max(0, min(groups, self.definition.workers - busy))
 
     def waiting(self, skip: int, now: float) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
@@ -204,7 +202,7 @@ class ActiveStudy:
         """
         if self.halted:
             return ()
-        together, ready = self.definition.together, self._ready(now)
+        together, ready = self.definition.together, self.ready(now)
         if queued := ready[skip : skip + together]:
             lost = losses(self.points[queued[0]].failures)
             alike = takewhile(lambda number: losses(self.points[number].failures) == lost, queued)
@@ -214,7 +212,7 @@ class ActiveStudy:
             self.propose()
         return tuple(number for number, _ in list(self.proposed)[ahead : ahead + together])
 
-    def _ready(self, now: float) -> list[int]:
+    def ready(self, now: float) -> list[int]:
         """Numbers of the queued trials that need not wait longer before they are tried again."""
         return [number for number in self.queue if self.points[number].ready_at <= now]
 
@@ -240,25 +238,37 @@ class ActiveStudy:
         return self.budget.failed(progress) or self.budget.exhausted(progress) or self.exhausted
 
     def propose(self) -> None:
-        """Put what a worker gets next in `proposed`, unless the study is ending or the sampler has no more points."""
+        """Put what a worker gets next in `proposed`, unless the study is ending or the sampler has no more points.
+
+        A configuration that has begun gets all its repeats, whatever the budgets say: without them it is worth nothing.
+        """
+        number, repeats = len(self.points) + len(self.proposed), self.definition.repeats
+        if missing := self._unproposed:
+            begun = self.points[number - 1]
+            self.proposed.extend((number + k, Proposal(begun.params, begun.notes)) for k in range(missing))
+            return
         if self.ending() is not None:
             return
-        number = len(self.points) + len(self.proposed)
-        size = min(self.definition.together, self.definition.trials - number)
+        first, size = number // repeats, max(1, self.definition.together // repeats)
+        size = min(size, self.definition.trials // repeats - first)
         try:
-            given = [Proposal(params) for params in self.definition.enqueue[number : number + size]]
-            proposals = given or self.sampler.propose_together(number, size, self.definition.liftable)
+            given = [Proposal(params) for params in self.definition.enqueue[first : first + size]]
+            proposals = given or self.sampler.propose_together(first, size, self.definition.liftable)
         except Exhausted as exhausted:
             self.exhausted = str(exhausted)
             return
-        for following, proposal in enumerate(proposals, number):
-            self.proposed.append((following, proposal))
+        for following, proposal in enumerate(proposals, first):
+            self.proposed.extend((trial, proposal) for trial in numbers_of(following, repeats))
             self.sampler.observe(Observation(following, "running", proposal.params, None, {}, proposal.notes))
 
     def until(self, attempt: Attempt) -> int:
         """The epoch at which the next decision about a trial is due."""
-        return self.rule.next_rung(attempt.number, attempt.epoch)
+        return self.rule.next_rung(self.configurations.first(attempt.number), attempt.epoch)
 
     def decide(self, number: int, epoch: int) -> Decision:
-        """Whether a trial that stands at a rung goes on."""
-        return self.rule.decide(number, epoch, self.points[number].curve)
+        """Whether a trial that stands at a rung goes on. The repeats of a configuration are judged by their mean."""
+        known = self.configurations
+        decision = self.rule.decide(known.first(number), epoch, known.curve(number))
+        if self.definition.repeats == 1:
+            return decision
+        return of_repeats(decision, known.lost(number))

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from db import studies
 from db.engine import Database
 from search_spaces import Space
-from tuner import promotion, results, running, submission, verbs
+from tuner import promotion, results, running, scoring, submission, verbs
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
-from tuner.results import StudySummary, TrialResult
+from tuner.final_score import FinalScore
+from tuner.results import ConfigurationResult, StudySummary, TrialResult
 from workers.contract import Launcher
 
 if TYPE_CHECKING:
@@ -141,15 +142,13 @@ class Study:
     def pause(self) -> bool:
         """Save the running trials, give their workers back, and start none before `resume`.
 
-        This and the verbs below may be called at any moment, whichever process runs the study; its coordinator acts
-        within a second or two. They return False where there was nothing to do.
-
-        Raises InvalidInput where the study ends or has ended.
+        Like the verbs below: at any moment, whichever process runs the study; False where there was nothing to do;
+        InvalidInput where the study ends or has ended.
         """
         return verbs.ask(self.database, self.name, verbs.PAUSE)
 
     def resume(self) -> bool:
-        """Let a paused study go on; its trials resume from where they were saved. Raises InvalidInput like `pause`."""
+        """Let a paused study go on; its trials resume from where they were saved."""
         return verbs.ask(self.database, self.name, verbs.RESUME)
 
     def stop(self) -> bool:
@@ -163,10 +162,7 @@ class Study:
         return verbs.ask(self.database, self.name, verbs.CANCEL)
 
     def set(self, **changes: Any) -> Study:
-        """Change `weight`, `priority`, `workers` or a limit (`trials`, `max_seconds`, ...), also while the study runs.
-
-        Returns the study itself. Raises InvalidInput where the study has ended or a value cannot be used.
-        """
+        """Change `weight`, `priority`, `workers` or a limit such as `trials`. Raises InvalidInput for a wrong value."""
         self.definition = verbs.edit(self.database, self.name, changes)
         return self
 
@@ -183,6 +179,14 @@ class Study:
             self.database, self.settings, self.name, trial=trial, name=name, alias=alias, directory=directory
         )
 
+    def final_score(self) -> FinalScore:
+        """What the best trial scores on the test part, which has chosen nothing: the number to expect.
+
+        The study must be over. The reading is counted; asked again, it tells what was read.
+        Raises like `tuner.scoring.score`.
+        """
+        return scoring.score(self.database, self.settings, self.name)
+
     # --- looking --------------------------------------------------------------------------------------------------
 
     @property
@@ -191,12 +195,22 @@ class Study:
         return results.trial_results(self.database, self.name)
 
     @property
+    def configurations(self) -> list[ConfigurationResult]:
+        """Every configuration so far, by number: with `repeats`, the mean and its standard error over the seeds."""
+        return results.configuration_results(self.trials, self.definition.repeats)
+
+    @property
     def best_trial(self) -> TrialResult:
-        """The completed trial with the best finite objective. Raises InvalidInput while there is none."""
-        best = self.summary().best
-        if best is None:
-            raise InvalidInput(f"Study {self.name!r} has no completed trial with a finite objective yet.")
-        return best
+        """The completed trial with the best finite objective; with `repeats`, the best one of the best configuration.
+
+        Raises InvalidInput while there is none.
+        """
+        return self._best()[0]
+
+    @property
+    def best_configuration(self) -> ConfigurationResult:
+        """The configuration with the best mean over its repeats. Raises InvalidInput while there is none."""
+        return self._best()[1]
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -204,19 +218,33 @@ class Study:
 
     @property
     def best_value(self) -> float:
-        return float(self.best_trial.value or 0.0)
+        """The objective of the best trial; with `repeats`, the mean of the best configuration."""
+        return float(self.best_configuration.value or 0.0)
+
+    def _best(self) -> tuple[TrialResult, ConfigurationResult]:
+        now = self.summary()
+        if now.best is None or now.best_configuration is None:
+            what = (
+                "completed trial" if self.definition.repeats == 1 else "configuration whose repeats are all complete,"
+            )
+            raise InvalidInput(f"Study {self.name!r} has no {what} with a finite objective yet.")
+        return now.best, now.best_configuration
 
     def summary(self) -> StudySummary:
         """The study at a glance."""
         return results.summary(self.database, self.name)
 
     def trials_dataframe(self) -> pandas.DataFrame:
-        """One row per trial: number, state, value, best_epoch, epochs, seconds, attempts, cause, params_NAME."""
+        """One row per trial: number, configuration, state, value, best_epoch, epochs, seconds, attempts, cause, and
+        params_NAME for each parameter. With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
+        """
         import pandas
 
-        columns = ("number", "state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
+        columns = ("state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
         rows = [
             {
+                "number": trial.number,
+                "configuration": trial.number // self.definition.repeats,
                 **{name: getattr(trial, name) for name in columns},
                 **{f"params_{key}": v for key, v in trial.params.items()},
             }

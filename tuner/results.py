@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from db import attempts, reports, studies, trials
-from db.engine import Database
+from db import attempts, configurations, reports, studies, trials
+from db.engine import Database, Session
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
+from tuner.final_score import FinalScore, found, ranked, without_test_part
+from tuner.repeats import estimate, numbers_of, state_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,18 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
+class ConfigurationResult:
+    """One point of the space, and what the trials that trained it say together: as many as the study has repeats."""
+
+    number: int
+    params: dict[str, Any]
+    trials: tuple[int, ...]  # their numbers, as far as they have begun
+    state: str  # running | complete | pruned | failed; complete only when every repeat is
+    value: float | None  # the mean of a complete one's objectives, by which configurations are ranked
+    standard_error: float | None  # of that mean, from the spread over the seeds; None with a single repeat
+
+
+@dataclass(frozen=True)
 class StudySummary:
     """What a person wants to know about a study."""
 
@@ -43,8 +58,11 @@ class StudySummary:
     direction: str
     counts: dict[str, int]  # trials per state
     planned: int  # trials the study may propose
-    best: TrialResult | None
+    best: TrialResult | None  # with repeats: the best repeat of the best configuration, the one that is promoted
+    best_configuration: ConfigurationResult | None
     best_metrics: dict[str, float]  # every metric of the best trial at its best epoch
+    final: FinalScore | None  # what the best trial scores on the test part, as far as that was read
+    no_test_part: str | None  # why there can be no final score; None where there is a test part
     epochs: int  # trained in all
     epochs_without_stopping: int  # what the finished trials would have trained without pruning and early stopping
     seconds: float  # during which at least one trial ran
@@ -54,6 +72,16 @@ class StudySummary:
     priority: int  # studies of a higher one come first
     workers: int | None  # most workers at once
     waits: str | None  # why none of its trials runs although some could
+
+
+@dataclass(frozen=True)
+class _Winner:
+    """What a study says about the best that it has found; the defaults where it has found nothing."""
+
+    trial: TrialResult | None = None
+    configuration: ConfigurationResult | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    final: FinalScore | None = None
 
 
 def study_row(database: Database, name: str) -> Study:
@@ -75,6 +103,14 @@ def trial_results(database: Database, name: str) -> list[TrialResult]:
         ]
 
 
+def configuration_results(results: Sequence[TrialResult], repeats: int) -> list[ConfigurationResult]:
+    """What trials say together, by the number of their configuration. `results`: every trial, by number."""
+    groups: dict[int, list[TrialResult]] = {}
+    for result in results:
+        groups.setdefault(result.number // repeats, []).append(result)
+    return [_configuration(number, group, repeats) for number, group in groups.items()]
+
+
 def trial_result(database: Database, name: str, number: int) -> TrialResult:
     """One trial of a study. Raises UnknownName for the study, InvalidInput for the trial."""
     row = study_row(database, name)
@@ -91,10 +127,10 @@ def summary(database: Database, name: str) -> StudySummary:
     """A study at a glance. Raises UnknownName."""
     row = study_row(database, name)
     definition = StudyDefinition.from_json(row.definition)
-    best, metrics = _best(database, row, definition)
     with database.read() as s:
         totals = studies.totals(s, row.id)
         seconds = trials.active_seconds(s, row.id)
+        winner = _winner(s, row, definition, ranked(totals.counts, definition.repeats))
     over = totals.counts.get("complete", 0) + totals.counts.get("pruned", 0)
     return StudySummary(
         name=name,
@@ -104,8 +140,11 @@ def summary(database: Database, name: str) -> StudySummary:
         direction=definition.direction,
         counts=totals.counts,
         planned=definition.trials,
-        best=best,
-        best_metrics=metrics,
+        best=winner.trial,
+        best_configuration=winner.configuration,
+        best_metrics=winner.metrics,
+        final=winner.final,
+        no_test_part=without_test_part(row.checked, loop=definition.loop is not None),
         epochs=totals.epochs,
         epochs_without_stopping=over * definition.epochs,
         seconds=seconds,
@@ -130,15 +169,33 @@ def _coordinator(database: Database, row: Study) -> str | None:
     return None if row.id in free else row.owner
 
 
-def _best(database: Database, row: Study, definition: StudyDefinition) -> tuple[TrialResult | None, dict[str, float]]:
-    with database.read() as s:
-        best = trials.best(s, row.id, definition.direction, limit=1)
-        if not best:
-            return None, {}
-        curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
-        trained = attempts.trained(s, row.id, best[0].number)
-    result = _result(best[0], len(curve), trained.get(best[0].number))
-    return result, curve.get(result.best_epoch or 0, {})
+def _winner(s: Session, row: Study, definition: StudyDefinition, among: int) -> _Winner:
+    best = configurations.best(s, row.id, definition.direction, definition.repeats)
+    if not best:
+        return _Winner()
+    curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
+    number = best[0].number // definition.repeats
+    repeats = trials.numbered(s, row.id, numbers_of(number, definition.repeats))
+    return _Winner(
+        _result(best[0], len(curve), attempts.trained(s, row.id, best[0].number).get(best[0].number)),
+        _configuration(number, repeats, definition.repeats),
+        curve.get(best[0].best_epoch or 0, {}),
+        found(s, definition, best[0], among),
+    )
+
+
+def _configuration(number: int, group: Sequence[Trial | TrialResult], repeats: int) -> ConfigurationResult:
+    state = state_of([item.state for item in group], repeats)
+    values = [item.value for item in group if item.value is not None]
+    together = estimate(values) if state == "complete" and len(values) == repeats else None
+    return ConfigurationResult(
+        number=number,
+        params=group[0].params,
+        trials=tuple(item.number for item in group),
+        state=state,
+        value=together.mean if together else None,
+        standard_error=together.standard_error if together else None,
+    )
 
 
 def _result(trial: Trial, epochs: int, trained: str | None) -> TrialResult:

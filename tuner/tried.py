@@ -17,7 +17,8 @@ class Attempt:
     trial_id: int
     number: int
     token: int
-    epoch: int = 0  # epochs reported by this attempt
+    epoch: int = 0  # epochs that its worker has reported
+    taken: int = 0  # those of them that were taken in: what may be judged
 
 
 @dataclass
