@@ -140,10 +140,9 @@ class Study:
         return self
 
     def pause(self) -> bool:
-        """Save the running trials, give their workers back, and start none before `resume`.
+        """Save the running trials and give their workers back until `resume`.
 
-        Like the verbs below: at any moment, whichever process runs the study; False where there was nothing to do;
-        InvalidInput where the study ends or has ended.
+        This and the verbs below work at any moment, whichever process runs the study. False: there was nothing to do.
         """
         return verbs.ask(self.database, self.name, verbs.PAUSE)
 
