@@ -59,3 +59,17 @@ def seeded(run: Any) -> None:
     for epoch in range(run.epoch, run.epochs):
         value = float("nan") if broken else (run.params["x"] - 0.3) ** 2 + luck + 1.0 / (epoch + 1)
         run.report({"val_loss": value}, state={"epoch": epoch})
+
+
+def paced(run: Any) -> None:
+    """A fiftieth of a second per epoch, with a state to resume from."""
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.02)
+        run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1)}, state={"epoch": epoch})
+
+
+def forgetful(run: Any) -> None:
+    """`paced` without a state: it cannot be saved."""
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.02)
+        run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1)})

@@ -39,8 +39,16 @@ class Trainer(Protocol):
         """Begin; returns at once."""
         ...
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
-        """End the trials in `drop`, train the others up to epoch `until`, wait for that at most `seconds`."""
+    @property
+    def held(self) -> bool:
+        """Whether every trial that is not over was saved as `save` asked, and waits."""
+        ...
+
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
+        """End the trials in `drop`, train the others up to epoch `until`, wait for that at most `seconds`.
+
+        `save`: each is saved at the end of its epoch and then waits.
+        """
         ...
 
     def stop(self, seconds: float) -> bool:
@@ -67,14 +75,20 @@ class Turns:
     def progress(self) -> int:
         return self._gate.progress
 
+    @property
+    def held(self) -> bool:
+        return self._gate.held
+
     def start(self) -> None:
         for lane in self._gate.lanes:
             lane.trained(f"alone: {self._reason}")
         for thread in self._threads:
             thread.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         self._gate.drop(drop)
+        if save:
+            self._gate.save()
         self._gate.open(until)
         self._gate.wait(seconds)
         return self._gate.take()
@@ -128,17 +142,21 @@ class Together:
     def progress(self) -> int:
         return self._trainer.progress if self._trainer is not None else 0
 
+    @property
+    def held(self) -> bool:
+        return self._trainer is not None and self._trainer.held
+
     def start(self) -> None:
         self._choosing.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         self._choosing.join(seconds)
         if self._trainer is None:
             self._dropped.update(drop)
             return Events()
         drop = {*drop, *self._dropped}
         self._dropped.clear()
-        return self._trainer.advance(until, seconds, drop)
+        return self._trainer.advance(until, seconds, drop, save)
 
     def stop(self, seconds: float) -> bool:
         self._choosing.join(seconds)
@@ -180,15 +198,16 @@ class Worker:
         self._trainer = Together(assignment) if assignment.training.model == "mlp" else Turns(assignment)
         self._trainer.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int] = ()) -> SliceResult:
+    def advance(self, until: int, seconds: float, drop: Collection[int] = (), save: bool = False) -> SliceResult:
         """Train on to epoch `until` and return everything new since the last slice.
 
         Returns as soon as every member has reached `until` or is over, or after about `seconds`; the training
-        then goes on up to `until` by itself. Trials in `drop` end first and are not heard of again.
+        then goes on up to `until` by itself. Trials in `drop` end first and are not heard of again. With `save`
+        each member is saved at the end of its epoch and then waits for `stop`.
         """
         if self.assignment is None or self._trainer is None:
             raise ValueError(f"Worker {self.name} has no assignment. Call start(assignment) before advance(...).")
-        events = self._trainer.advance(until, seconds, drop)
+        events = self._trainer.advance(until, seconds, drop, save)
         return SliceResult(
             assignment=self.assignment.id,
             worker=self.name,
@@ -198,6 +217,7 @@ class Worker:
             trained=tuple(events.trained),
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
+            held=self._trainer.held,
         )
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:

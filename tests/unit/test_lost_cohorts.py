@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import pytest
 
 from db.tables import Study
-from tuner.active_study import ActiveStudy, Attempt
+from tuner.active_study import ActiveStudy
 from tuner.collecting import Running, collect
 from tuner.definition import parse
 from tuner.points import random_point
-from tuner.repeats import Point
+from tuner.tried import Attempt, Point
 from tuner.writing import Rows
 from workers.contract import Cause, Ended, Lost, SliceResult
 
@@ -34,7 +35,7 @@ def add(study: ActiveStudy) -> None:
 
 def begun(study: ActiveStudy) -> Running:
     """What waits is given to a worker."""
-    attempts = {number: Attempt(number, number, 1) for number in study.waiting(0)}
+    attempts = {number: Attempt(number, number, 1) for number in study.waiting(0, math.inf)}
     for attempt in attempts.values():
         study.start(attempt)
     return Running(study, attempts, study.definition.epochs)
@@ -42,7 +43,7 @@ def begun(study: ActiveStudy) -> Running:
 
 def lose(running: Running, cause: Cause = "node_lost") -> Rows:
     rows = Rows()
-    collect(running, Lost("a", "w", cause, "The worker is gone."), rows)
+    collect(running, Lost("a", "w", cause, "The worker is gone.", process_end="by signal SIGKILL"), rows)
     return rows
 
 
@@ -54,7 +55,7 @@ def finish(running: Running, *numbers: int) -> None:
 
 def sizes_of_what_waits(study: ActiveStudy) -> list[int]:
     sizes: list[int] = []
-    while group := study.waiting(sum(sizes)):
+    while group := study.waiting(sum(sizes), math.inf):
         if not set(group) & study.points.keys():  # the next ones are new
             break
         sizes.append(len(group))
@@ -104,6 +105,14 @@ def test_a_loss_in_company_does_not_use_up_the_retry_of_one_that_is_then_alone()
     assert [attempt.number for attempt, _ in lose(running).retries] == [0]
     ends = lose(begun(cohort)).ends
     assert [(end.trial_id, end.state, end.cause) for end in ends] == [(0, "failed", "node_lost")]
+
+
+def test_a_node_that_is_gone_is_nobodys_doing() -> None:
+    cohort = study(16)
+    rows = Rows()
+    collect(begun(cohort), Lost("a", "w", "node_lost", "The node is gone."), rows)
+    assert len(rows.retries) == 16 and not rows.ends
+    assert sizes_of_what_waits(cohort) == [16]
 
 
 def test_memory_that_was_too_small_for_all_may_do_for_a_quarter() -> None:
