@@ -295,7 +295,7 @@ def test_completion(tuner: Tuner, shell: str) -> None:
 def test_completion_knows_the_commands_of_a_group(home: Path) -> None:
     words = {"COMP_WORDS": "tuner study ", "COMP_CWORD": "2", "_TUNER_COMPLETE": "bash_complete"}
     outcome = run(home, **words)
-    assert outcome.out.split() == [f"plain,{name}" for name in ("submit", "list", "show", "wait", "stop")]
+    assert outcome.out.split() == [f"plain,{name}" for name in ("submit", "list", "show", "score", "wait", "stop")]
 
 
 def test_db_upgrade_makes_a_database_once(tuner: Tuner, home: Path) -> None:
