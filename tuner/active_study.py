@@ -10,13 +10,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 
 from db import reports, trials
 from db.engine import Session
 from db.tables import Study, Trial
 from tuner.budgets import Budget, Progress
 from tuner.definition import StudyDefinition
-from tuner.outcomes import RETRIES, best_point
+from tuner.outcomes import best_point, company, losses
 from tuner.repeats import OVER, Configurations, Point, numbers_of
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
@@ -183,17 +184,16 @@ class ActiveStudy:
     def waiting(self, skip: int) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
 
-        Queued trials come first, then proposals; new ones are asked for when both are used up. A trial whose worker
-        was lost is given a worker of its own: one that ends its worker must not take the same others with it twice.
+        Queued trials come first, then proposals; new ones are asked for when both are used up. Trials whose worker was
+        lost are given to several workers, apart from others: one that ends its worker is soon alone.
         """
         if self.halted:
             return ()
         together = self.definition.together
         if queued := list(self.queue)[skip : skip + together]:
-            suspects = [number for number in queued if not RETRIES.keys().isdisjoint(self.points[number].causes)]
-            if suspects[:1] == queued[:1]:
-                return (queued[0],)
-            return tuple(queued[: queued.index(suspects[0])] if suspects else queued)
+            lost = losses(self.points[queued[0]].causes)
+            alike = takewhile(lambda number: losses(self.points[number].causes) == lost, queued)
+            return tuple(islice(alike, company(together, lost)))
         ahead = max(0, skip - len(self.queue))
         if ahead >= len(self.proposed):
             self.propose()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from db import configurations, reports, studies, trials
+from db import attempts, configurations, reports, studies, trials
 from db.engine import Database, Session
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
@@ -28,6 +28,7 @@ class TrialResult:
     epochs: int  # reported
     seconds: float | None  # from its first start to its end
     attempts: int  # how often it was started
+    trained: str | None  # how the latest attempt was trained, in words; None: no worker has said so
     cause: str | None  # why it failed, one of workers.contract.CAUSES
     message: str
     started: datetime | None
@@ -92,8 +93,10 @@ def trial_results(database: Database, name: str) -> list[TrialResult]:
     """Every trial of a study, by number."""
     row = study_row(database, name)
     with database.read() as s:
-        epochs = reports.epochs(s, row.id)
-        return [_result(trial, epochs.get(trial.number, 0)) for trial in trials.all(s, row.id)]
+        epochs, trained = reports.epochs(s, row.id), attempts.trained(s, row.id)
+        return [
+            _result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in trials.all(s, row.id)
+        ]
 
 
 def configuration_results(results: Sequence[TrialResult], repeats: int) -> list[ConfigurationResult]:
@@ -110,7 +113,7 @@ def trial_result(database: Database, name: str, number: int) -> TrialResult:
     with database.read() as s:
         trial = trials.get(s, row.id, number)
         if trial is not None:
-            return _result(trial, len(reports.curve(s, trial.id)))
+            return _result(trial, len(reports.curve(s, trial.id)), attempts.trained(s, row.id, number).get(number))
         planned = sum(studies.counts(s, row.id).values())
     has = f"it has the trials 0 to {planned - 1}" if planned else "it has no trial yet"
     raise InvalidInput(f"Study {name!r} has no trial {number}; {has}. List them: tuner trial list {name}")
@@ -166,7 +169,7 @@ def _winner(s: Session, row: Study, definition: StudyDefinition, among: int) -> 
     number = best[0].number // definition.repeats
     repeats = trials.numbered(s, row.id, numbers_of(number, definition.repeats))
     return _Winner(
-        _result(best[0], len(curve)),
+        _result(best[0], len(curve), attempts.trained(s, row.id, best[0].number).get(best[0].number)),
         _configuration(number, repeats, definition.repeats),
         curve.get(best[0].best_epoch or 0, {}),
         found(s, definition, best[0], among),
@@ -187,7 +190,7 @@ def _configuration(number: int, group: Sequence[Trial | TrialResult], repeats: i
     )
 
 
-def _result(trial: Trial, epochs: int) -> TrialResult:
+def _result(trial: Trial, epochs: int, trained: str | None) -> TrialResult:
     end, start = trial.finished_at, trial.started_at
     return TrialResult(
         number=trial.number,
@@ -198,6 +201,7 @@ def _result(trial: Trial, epochs: int) -> TrialResult:
         epochs=epochs,
         seconds=(end - start).total_seconds() if end and start else None,
         attempts=trial.token,
+        trained=trained,
         cause=trial.cause,
         message=trial.message or "",
         started=start,

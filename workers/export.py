@@ -2,8 +2,8 @@
 
 Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
 
-    {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "key": KEY, "sha256": SUM,
-     "staging": DIR | null, "probe_rows": 16, "evaluate_test": true}
+    {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "trial": 17, "key": KEY,
+     "sha256": SUM, "staging": DIR | null, "probe_rows": 16, "evaluate_test": true}
     {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null, "notes": [...],
      "scores": {"validation": {metric: value} | null, "test": {metric: value} | null,
                 "standard_errors": {part: {metric: value}}, "rows": {part: number}}}
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.artifacts import ArtifactStore
+from workers.artifacts import ArtifactDamaged, ArtifactStore
 from workers.contract import Training
 from workers.data import DataError, Part, Parts, load
 from workers.entry_points import resolve
@@ -56,9 +56,10 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
     training = Training.from_json(request["training"])
     store = ArtifactStore(request["artifact_root"])
     folder = store.verify(request["key"], request["sha256"])
-    made = store.manifest(request["key"])
+    made = _described(store, request["key"], request["trial"])
     about = {
-        **{key: made.get(key) for key in ("study", "trial", "token", "epoch")},
+        "study": training.study,
+        **{key: made[key] for key in ("trial", "token", "epoch")},
         "params": dict(request["params"]),
         "seed": request["seed"],
         "model": training.model,
@@ -69,6 +70,16 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
     if training.loop:
         return _export_loop(training, folder, about, request)
     return _export_trial(training, folder, about, request)
+
+
+def _described(store: ArtifactStore, key: str, trial: int) -> dict[str, Any]:
+    """What the manifest says of the trial: trials that were trained together may share an artifact."""
+    members: list[dict[str, Any]] = store.manifest(key)["members"]
+    for member in members:
+        if member["trial"] == trial:
+            return member
+    has = ", ".join(str(member["trial"]) for member in members)
+    raise ArtifactDamaged(f"Artifact {key!r} has nothing of trial {trial}; it is of {has}.")
 
 
 def _export_trial(
@@ -132,7 +143,7 @@ def _rebuild(training: Training, folder: Path, request: Mapping[str, Any], parts
     set_seeds(request["seed"], keras=True)
     model = models.build(training, request["params"], parts).model
     keras_files.build_variables(model, parts)
-    keras_files.load_finished(model, folder)
+    keras_files.load_finished(model, folder, request["trial"])
     return model
 
 

@@ -86,6 +86,7 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     )
     shown = tuner("trial", "show", "study", "2")
     assert shown.out.startswith("trial       2 (complete)")
+    assert "\ntrained    alone: its code owns its training loop\n" in shown.out
     assert len(shown.out.partition("\n\n")[2].splitlines()) == 1 + 20
     assert "Trial 2 is complete with" in tuner("trial", "explain", "study", "2").out
 
@@ -125,6 +126,7 @@ def test_json_is_all_there_is_on_stdout(home: Path, tmp_path: Path, tuner: Tuner
     story = json.loads(tuner("trial", "show", "study", "1", "-o", "json").out)
     assert story["reports"][0]["metrics"]["val_loss"] is None
     assert story["result"]["cause"] == "non_finite"
+    assert story["result"]["trained"] == story["attempts"][0]["trained"] == "alone: its code owns its training loop"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -110,10 +110,11 @@ class Study:
 
     def request(self, training: Training, params: dict[str, Any], files: Any) -> dict[str, Any]:
         key = "tests/trial-000003/attempt-5/epoch-0001-model"
-        manifest = {"study": "tests", "trial": 3, "token": 5, "epoch": 1, "params": params}
+        manifest = {"study": "tests", "members": [{"trial": 3, "token": 5, "epoch": 1, "params": params}]}
         sha256, _ = self.store.write(key, files, manifest)
         return {
             "training": training.to_json(),
+            "trial": 3,
             "params": params,
             "seed": 11,
             "artifact_root": str(self.store.root),
