@@ -37,7 +37,7 @@ ADDRESS = "127.0.0.1"
 PROJECT = "peer"
 
 
-class Tunable(keras_tuner.HyperModel):  # type: ignore[misc]
+class Tunable(keras_tuner.HyperModel):
     """The space as `build(hp)`, and a `fit` of its own because the batch size is tuned as well."""
 
     def __init__(self, networks: Networks, width: tuple[int, int], batches: tuple[int, ...]) -> None:
@@ -62,7 +62,7 @@ class Tunable(keras_tuner.HyperModel):  # type: ignore[misc]
         return model.fit(self._networks.train(hp["batch_size"]), validation_data=self._networks.validation, **kwargs)
 
 
-class FixedList(keras_tuner.oracles.RandomSearchOracle):  # type: ignore[misc]
+class FixedList(keras_tuner.oracles.RandomSearchOracle):
     """RandomSearch's oracle, which proposes the configurations of a list instead."""
 
     def __init__(self, points: list[dict[str, Any]]) -> None:

@@ -47,7 +47,13 @@ WAIT_SECONDS = 0.05
 def fixed(workload: Workload, points: list[dict[str, Any]]) -> Outcome:
     """Train the configurations as the first trials of a study. Its parts, in core-seconds: see `_parts`."""
     space = mlp(depth=DEPTH, width=workload.width, learning_rate=(1e-4, 1e-2), l2=(1e-6, 1e-2), l1=0.0, dropout=0.0)
-    options = {"space": space, "sampler": "random", "pruner": "none", "patience": None, "epochs": workload.epochs}
+    options: dict[str, Any] = {
+        "space": space,
+        "sampler": "random",
+        "pruner": "none",
+        "patience": None,
+        "epochs": workload.epochs,
+    }
     with _warm_workers(workload.data) as (settings, workers):
         _submit(STUDY, workload.data, settings, trials=len(points), enqueue=points, **options)
         before = _cpu_seconds(workers)
@@ -75,7 +81,7 @@ def reach(task: Search, target: float, seconds: float, seed: int) -> dict[str, A
         batch_size=BATCHES,
         **ranges,
     )
-    options = {"epochs": task.epochs, "patience": task.patience, "max_seconds": seconds, "seed": seed}
+    options: dict[str, Any] = {"epochs": task.epochs, "patience": task.patience, "max_seconds": seconds, "seed": seed}
     best, watched, study = float("inf"), set[int](), None
 
     def enough(active: ActiveStudy, passed: float) -> bool:
@@ -99,7 +105,13 @@ def _warm_workers(data: str, task: str = "classification") -> Iterator[tuple[Set
         settings = Settings.load({}, home=Path(home), import_paths=str(ROOT))
         workers = launcher("processes", workers=RUNNERS)
         try:
-            options = {"trials": RUNNERS, "enqueue": [WARM_POINT] * RUNNERS, "cohort": 1, "epochs": 1, "pruner": "none"}
+            options: dict[str, Any] = {
+                "trials": RUNNERS,
+                "enqueue": [WARM_POINT] * RUNNERS,
+                "cohort": 1,
+                "epochs": 1,
+                "pruner": "none",
+            }
             _submit("warm", data, settings, task=task, space=mlp(depth=(1, WARM_DEPTH)), sampler="random", **options)
             _run("warm", settings, workers)
             yield settings, workers

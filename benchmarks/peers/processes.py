@@ -27,7 +27,7 @@ class Outcome:
     parts: dict[str, float]  # where the time went, in core-seconds; Ockham alone says it
 
 
-def measured(function: Callable[..., Outcome], *arguments: Any) -> tuple[Outcome, int]:
+def measured(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
     """Call `function` in a new process; what it returns, and the most resident memory of its process tree in bytes."""
     receiver, sender = _SPAWN.Pipe(duplex=False)
     process = _SPAWN.Process(target=_answer, args=(sender, function, arguments))
@@ -37,12 +37,12 @@ def measured(function: Callable[..., Outcome], *arguments: Any) -> tuple[Outcome
     while not receiver.poll(SAMPLE_SECONDS):
         peak = max(peak, _resident(process.pid))
     try:
-        outcome = receiver.recv()
+        answer = receiver.recv()
     except EOFError:
         process.join()
-        raise SystemExit(f"{function.__module__} ended with exit code {process.exitcode}; see above.") from None
+        raise SystemExit(f"What was measured ended with exit code {process.exitcode}; see above.") from None
     process.join()
-    return outcome, peak
+    return answer, peak
 
 
 def raced(function: Callable[..., None], course: Course, seconds: float, *arguments: Any) -> None:
@@ -52,7 +52,7 @@ def raced(function: Callable[..., None], course: Course, seconds: float, *argume
     try:
         while course.started is None or time.time() < course.started + seconds:
             if not process.is_alive():
-                raise SystemExit(f"{function.__module__} ended with exit code {process.exitcode}; see above.")
+                raise SystemExit(f"The search ended with exit code {process.exitcode}; see above.")
             time.sleep(SAMPLE_SECONDS)
     finally:
         for member in reversed(_tree(process.pid)):
@@ -67,7 +67,7 @@ def in_processes(worker: Callable[..., Any], arguments: Sequence[tuple[Any, ...]
         return [future.result() for future in [pool.submit(worker, *given) for given in arguments]]
 
 
-def _answer(sender: Any, function: Callable[..., Outcome], arguments: tuple[Any, ...]) -> None:
+def _answer(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     sender.send(function(*arguments))
 
 

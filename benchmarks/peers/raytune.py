@@ -29,7 +29,7 @@ from benchmarks.peers.workloads import (
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class _KerasTrainable(tune.Trainable):  # type: ignore[misc]
+class _KerasTrainable(tune.Trainable):
     """What both share: networks that outlive a trial."""
 
     def setup(self, config: dict[str, Any], data: str, course: Course, searched: bool) -> None:

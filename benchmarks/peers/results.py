@@ -15,6 +15,9 @@ class Results:
         self._path = path
         self._found: dict[str, Any] = json.loads(path.read_text()) if path and path.exists() else {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
     def once(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What is kept under this name; measured, and written down, where there is nothing."""
         if name not in self._found:

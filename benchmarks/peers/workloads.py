@@ -78,7 +78,7 @@ RANGES = {"learning_rate": (1e-4, 1e-1), "l1": (1e-7, 1e-2), "l2": (1e-7, 1e-1)}
 DEPTH, WIDTH, DROPOUT, BATCHES = (1, 4), (16, 256), (0.0, 0.5), (32, 64, 128)
 """With ACTIVATIONS and OPTIMIZERS the space that everyone searches; the width is log-uniform."""
 
-WARM_POINT = {
+WARM_POINT: dict[str, Any] = {
     "depth": WARM_DEPTH,
     "width": 32,
     "activation": "relu",
