@@ -72,7 +72,7 @@ def measure(
     workload: Workload, points: list[dict[str, Any]], places: list[int], arguments: argparse.Namespace
 ) -> Found:
     """Rounds in which one after the other trains: Ockham all points, a peer those at `places`."""
-    names = [name for name in ("ockham", *workload.peers) if not arguments.only or name in arguments.only]
+    names = arguments.only or ["ockham", *workload.peers]
     results, found = Results(arguments.results), Found()
     for number in range(arguments.rounds):
         for name in names:

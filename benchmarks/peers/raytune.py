@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import tempfile
@@ -95,7 +97,7 @@ def fixed(workload: Workload, points: list[dict[str, Any]]) -> Outcome:
         _start_ray()
         trainable = tune.with_parameters(Whole, workload=workload, points=points, course=course)
         space = {"number": tune.grid_search(list(range(len(points))))}
-        results = _tuner(trainable, space, folder, tune.TuneConfig(**_CONCURRENT)).fit()
+        results = _fit(trainable, space, folder, tune.TuneConfig(**_CONCURRENT))
         seconds = time.time() - (course.started or 0.0)
         errors = {result.config["number"]: result.metrics["error"] for result in results}
         ray.shutdown()
@@ -116,14 +118,14 @@ def search(course: Course, task: Search) -> None:
     }
     scheduler = tune.schedulers.ASHAScheduler(max_t=task.epochs)
     config = tune.TuneConfig(metric="score", mode="min", num_samples=-1, scheduler=scheduler, **_CONCURRENT)
-    _tuner(tune.with_parameters(Epochs, task=task, course=course), space, course.folder, config).fit()
+    _fit(tune.with_parameters(Epochs, task=task, course=course), space, course.folder, config)
 
 
 _CONCURRENT: dict[str, Any] = {"max_concurrent_trials": RUNNERS, "reuse_actors": True}
 
 
-def _tuner(trainable: Any, space: dict[str, Any], folder: str, config: tune.TuneConfig) -> tune.Tuner:
-    return tune.Tuner(
+def _fit(trainable: Any, space: dict[str, Any], folder: str, config: tune.TuneConfig) -> tune.ResultGrid:
+    tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
         param_space=space,
         tune_config=config,
@@ -133,6 +135,8 @@ def _tuner(trainable: Any, space: dict[str, Any], folder: str, config: tune.Tune
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
+    with contextlib.redirect_stdout(io.StringIO()):
+        return tuner.fit()
 
 
 def _start_ray() -> None:
