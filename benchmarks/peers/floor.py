@@ -20,6 +20,7 @@ from benchmarks.peers import data
 from benchmarks.peers.workloads import VARIATIONS, Workload
 
 TRIES, TRY_SECONDS = 3, 0.005
+EVALUATION_ROWS = 512  # per batch of an evaluation
 
 Shape = tuple[int, int, int]  # rows, inner, columns of a product
 
@@ -28,16 +29,15 @@ def floor(workload: Workload, points: Sequence[dict[str, Any]]) -> dict[str, flo
     """`core_seconds`, `multiply_adds` and `rate` (multiply-adds per second of one core) of the list's training."""
     (x, y), (held_out, _) = getattr(data, workload.data)()[:2]
     widths = int(x.shape[1]), int(y.max()) + 1
-    counts: Counter[Shape] = Counter()
+    work: Counter[Shape] = Counter()  # multiply-adds by the shape of the product
     for point in points:
         dims = [widths[0], *[point["width"]] * point["depth"], widths[1]]
         for layer, (inputs, outputs) in enumerate(pairwise(dims)):
             products = [(workload.batch, inputs, outputs), (inputs, workload.batch, outputs)]
             products += [(workload.batch, outputs, inputs)] if layer else []
             for shape in products:
-                counts[shape] += workload.epochs * (len(x) // workload.batch)
-            counts[(512, inputs, outputs)] += workload.epochs * max(1, len(held_out) // 512)
-    work = {shape: number * shape[0] * shape[1] * shape[2] for shape, number in counts.items()}
+                work[shape] += workload.epochs * len(x) * inputs * outputs
+            work[(EVALUATION_ROWS, inputs, outputs)] += workload.epochs * len(held_out) * inputs * outputs
     with threadpool_limits(1):
         seconds = sum(amount / _rate(shape) for shape, amount in work.items())
     total = float(sum(work.values()))
