@@ -52,8 +52,8 @@ WORKLOADS = {
     for item in (
         Workload("digits", "digits", (1, 4), (16, 128), 20, 32, 512, 24, TOOLS, tolerance=0.01),
         Workload("adult", "adult", (1, 4), (64, 256), 10, 32, 64, 8, TOOLS, tolerance=0.01),
-        # 4.0 million parameters; the peer is Keras' fit alone.
-        Workload("large", "fashion", (4, 4), (1024, 1024), 3, 128, 8, 8, ("alone",), tolerance=0.02),
+        # One network of 4 x 1047, 4.1 million weights; the peer is Keras' fit alone.
+        Workload("large", "fashion", (3, 4), (900, 1100), 3, 128, 8, 8, ("alone",), tolerance=0.02),
     )
 }
 
