@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parse_arguments()
     os.environ.update({data.VARIABLE: str(arguments.data), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"})
     results = Results(arguments.results)
-    print(f"{'':14}{'':14}{'score':>10}{'epochs':>8}{'seconds':>9}")
+    print(f"{'':28}{'score':>10}{'epochs':>8}   seconds")
     found = {name: measure(name, results, arguments) for name in arguments.searches or SEARCHES}
     if arguments.json:
         print(json.dumps({"seconds": arguments.seconds, "searches": found}))
@@ -63,22 +63,25 @@ def measure(name: str, results: Results, arguments: argparse.Namespace) -> dict[
         key = f"{name}/{seconds:g}/{peer}"
         if peer in arguments.only or key in results:
             peers[peer] = results.once(key, partial(search, peer, task, seconds))
-            score, epochs = peers[peer]["score"], peers[peer]["epochs"]
-            print(f"{name:14}{peer:14}{score:10.4f}{epochs:8}{seconds:9.1f}", flush=True)
-    if "ockham" not in arguments.only or not peers:
+            show(name, peer, peers[peer]["score"], peers[peer]["epochs"], f"{seconds:.1f}")
+    target = min((item["score"] for item in peers.values() if item["score"] is not None), default=None)
+    if "ockham" not in arguments.only or target is None:
         return {"peers": peers}
-    target = min(item["score"] for item in peers.values())
     runs = []
     for seed in SEEDS:
         key = f"{name}/{seconds:g}/ockham/{seed}/{target:.6f}"
         runs.append(results.once(key, partial(ockham, task, target, seconds, seed)))
-        shown = told(runs[-1]["seconds"])
-        print(f"{name:14}{f'ockham {seed}':14}{runs[-1]['best']:10.4f}{'':8}{shown:>9}", flush=True)
+        show(name, f"ockham {seed}", runs[-1]["best"], "", told(runs[-1]["seconds"]))
     median = statistics.median(math.inf if run["seconds"] is None else run["seconds"] for run in runs)
     reached = None if math.isinf(median) else median
     share = "" if reached is None else f", {reached / seconds:.3f} of {seconds:g} s"
-    print(f"{name:14}{'ockham median':14}{target:10.4f}{'':8}{told(reached):>9}{share}", flush=True)
+    show(name, "ockham median", target, "", told(reached) + share)
     return {"peers": peers, "target": target, "ockham": runs, "median_seconds": reached}
+
+
+def show(name: str, who: str, score: float | None, epochs: int | str, seconds: str) -> None:
+    best = "none" if score is None else f"{score:.4f}"
+    print(f"{name:14}{who:14}{best:>10}{epochs:>8}   {seconds}", flush=True)
 
 
 def told(seconds: float | None) -> str:
@@ -86,12 +89,12 @@ def told(seconds: float | None) -> str:
 
 
 def search(peer: str, task: Search, seconds: float) -> dict[str, Any]:
-    """A peer's best score after `seconds`, and the epochs that it trained until then."""
+    """A peer's best score after `seconds`, None where it had none, and the epochs that it trained until then."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         course = Course(folder)
         raced(_search, course, seconds, PEERS[peer], task)
         scores = [score for at, score in course.scores() if at <= seconds and math.isfinite(score)]
-        return {"score": min(scores, default=math.inf), "epochs": len(scores)}
+        return {"score": min(scores, default=None), "epochs": len(scores)}
 
 
 def ockham(task: Search, target: float, seconds: float, seed: int) -> dict[str, Any]:

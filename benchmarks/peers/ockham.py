@@ -69,7 +69,8 @@ def reach(task: Search, target: float, seconds: float, seed: int) -> dict[str, A
     """Search with every default until an epoch scores `target` or better, and is in the database.
 
     Returns:
-        `seconds` that took, None where the given seconds did not suffice; the `best` score and the `trials` by then.
+        `seconds` that took, None where the given seconds did not suffice; the `best` score by then, None where no
+        epoch was over; and the `trials` that had begun.
     """
     ranges = {name: Float(*limits, log=True) for name, limits in RANGES.items()}
     space = mlp(
@@ -95,7 +96,11 @@ def reach(task: Search, target: float, seconds: float, seed: int) -> dict[str, A
     with _warm_workers(task.data, task.task) as (settings, workers):
         _submit(STUDY, task.data, settings, task=task.task, space=space, trials=100_000, cohort=None, **options)
         passed = _run(STUDY, settings, workers, enough)
-    return {"seconds": passed if best <= target else None, "best": best, "trials": len(study.points) if study else 0}
+    return {
+        "seconds": passed if best <= target else None,
+        "best": best if best < float("inf") else None,
+        "trials": len(study.points) if study else 0,
+    }
 
 
 @contextmanager
