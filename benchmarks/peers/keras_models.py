@@ -1,8 +1,9 @@
 """The networks that the peers train, as Keras' documentation advises for small models on CPUs.
 
 A compiled `fit` over a cached, shuffled and prefetched `tf.data` pipeline, one call of the compiled function per epoch
-(`steps_per_execution`), one thread for the insides of an operation as there is a process per core, no XLA: tried here,
-each of these is at least as fast as its alternatives.
+(`steps_per_execution`), one thread for the insides of an operation as there is a process per core, and no XLA. Tried on
+the digits: XLA took up to a quarter more CPU time at depth 4 and the same at depth 1, and gathering shuffled rows in
+`tf.data` more at depth 1 and 4.
 """
 
 from __future__ import annotations
