@@ -49,18 +49,6 @@ def ten_reports(run: Any) -> None:
         run.report({"val_loss": run.params["x"] / (epoch + 1)})
 
 
-def seeded(run: Any) -> None:
-    """A falling loss whose floor depends on the parameters and, by up to 0.1, on the seed.
-
-    Where `x` is below 0.1 it diverges with every odd seed, so that only some repeats of a configuration fail.
-    """
-    luck = run.seed % 1000 / 10_000
-    broken = run.params["x"] < 0.1 and run.seed % 2
-    for epoch in range(run.epoch, run.epochs):
-        value = float("nan") if broken else (run.params["x"] - 0.3) ** 2 + luck + 1.0 / (epoch + 1)
-        run.report({"val_loss": value}, state={"epoch": epoch})
-
-
 def paced(run: Any) -> None:
     """A fiftieth of a second per epoch, with a state to resume from."""
     for epoch in range(run.epoch, run.epochs):
@@ -73,3 +61,15 @@ def forgetful(run: Any) -> None:
     for epoch in range(run.epoch, run.epochs):
         time.sleep(0.02)
         run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1)})
+
+
+def seeded(run: Any) -> None:
+    """A falling loss whose floor depends on the parameters and, by up to 0.1, on the seed.
+
+    Where `x` is below 0.1 it diverges with every odd seed, so that only some repeats of a configuration fail.
+    """
+    luck = run.seed % 1000 / 10_000
+    broken = run.params["x"] < 0.1 and run.seed % 2
+    for epoch in range(run.epoch, run.epochs):
+        value = float("nan") if broken else (run.params["x"] - 0.3) ** 2 + luck + 1.0 / (epoch + 1)
+        run.report({"val_loss": value}, state={"epoch": epoch})

@@ -16,8 +16,8 @@ from db.engine import Session
 from db.tables import Study
 from tuner.budgets import Budget, Progress
 from tuner.definition import StudyDefinition
-from tuner.outcomes import Failure, best_point, company
-from tuner.repeats import OVER, Configurations, numbers_of
+from tuner.outcomes import Failure, best_point, company, losses
+from tuner.repeats import OVER, Configurations, numbers_of, of_repeats
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
 from tuner.tried import Attempt, Point, point
@@ -37,8 +37,14 @@ class ActiveStudy:
             raise ValueError(f"Study {row.name!r} was stored without its search space.")
         self.space = definition.space
         self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
-        limits = {name: getattr(definition, name) for name in ("epochs", "direction", "seed", "grace", "eta")}
-        self.rule = rule(definition.pruner, **limits)
+        self.rule = rule(
+            definition.pruner,
+            epochs=definition.epochs,
+            direction=definition.direction,
+            seed=definition.seed,
+            grace=definition.grace,
+            eta=definition.eta,
+        )
         self.budget = Budget.of(definition)
         self.points: dict[int, Point] = {}
         self.configurations = Configurations(self.points, definition.repeats)
@@ -129,10 +135,12 @@ class ActiveStudy:
             direction = self.definition.direction
             better = best_point({0: known.value, 1: self.best[1] if self.best else None}, direction) == (0, known.value)
             if better and (self.best is None or known.value != self.best[1]):
-                repeats = self.configurations.repeats_of(point.number)
-                trial = best_point({repeat.number: repeat.value for repeat in repeats}, direction)
+                trial = best_point({repeat.number: repeat.value for repeat in self._same(point)}, direction)
                 self.best, self.since_best = (trial[0] if trial else point.number, known.value), 0
         self.sampler.observe(known)
+
+    def _same(self, point: Point) -> list[Point]:
+        return self.configurations.repeats_of(point.number)
 
     def _tell_rule(self, number: int, epoch: int) -> None:
         first = self.configurations.first(number)
@@ -171,7 +179,7 @@ class ActiveStudy:
     @property
     def over(self) -> bool:
         """Whether nothing of the study is running, and nothing waits that may still start. A paused one may go on."""
-        waits = self.queue or self.proposed or self._unproposed
+        waits = bool(self.queue or self.proposed or self._unproposed)
         return self.state != "paused" and not self.running and (self.halted or not waits)
 
     @property
@@ -186,15 +194,6 @@ class ActiveStudy:
             return wanted
         return "failed" if self.budget.failed(self.progress()) else "finished"
 
-    def could_use(self, busy: int, planned: int, now: float) -> int:
-        """How many workers more than `busy` the study has trials for, `planned` ones aside, within its own limit."""
-        if self.halted:
-            return 0
-        new = 0 if self.ending() else self.definition.trials - len(self.points) - len(self.proposed)
-        trials_left = len(self._ready(now)) + len(self.proposed) + max(0, new) - planned
-        groups = max(0, -(-trials_left // self.definition.together))
-        return groups if self.definition.workers is None else max(0, min(groups, self.definition.workers - busy))
-
     def waiting(self, skip: int, now: float) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
 
@@ -203,17 +202,17 @@ class ActiveStudy:
         """
         if self.halted:
             return ()
-        together, ready = self.definition.together, self._ready(now)
+        together, ready = self.definition.together, self.ready(now)
         if queued := ready[skip : skip + together]:
-            losses = self.points[queued[0]].losses
-            alike = takewhile(lambda number: self.points[number].losses == losses, queued)
-            return tuple(islice(alike, company(together, losses)))
+            lost = losses(self.points[queued[0]].failures)
+            alike = takewhile(lambda number: losses(self.points[number].failures) == lost, queued)
+            return tuple(islice(alike, company(together, lost)))
         ahead = max(0, skip - len(ready))
         if ahead >= len(self.proposed):
             self.propose()
         return tuple(number for number, _ in list(self.proposed)[ahead : ahead + together])
 
-    def _ready(self, now: float) -> list[int]:
+    def ready(self, now: float) -> list[int]:
         """Numbers of the queued trials that need not wait longer before they are tried again."""
         return [number for number in self.queue if self.points[number].ready_at <= now]
 
@@ -269,4 +268,7 @@ class ActiveStudy:
     def decide(self, number: int, epoch: int) -> Decision:
         """Whether a trial that stands at a rung goes on. The repeats of a configuration are judged by their mean."""
         known = self.configurations
-        return known.heeded(number, self.rule.decide(known.first(number), epoch, known.curve(number)))
+        decision = self.rule.decide(known.first(number), epoch, known.curve(number))
+        if self.definition.repeats == 1:
+            return decision
+        return of_repeats(decision, known.lost(number))

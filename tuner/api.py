@@ -140,17 +140,14 @@ class Study:
         return self
 
     def pause(self) -> bool:
-        """Save the running trials, give their workers back, and start none before `resume`.
+        """Save the running trials and give their workers back until `resume`.
 
-        This and the verbs below may be called at any moment, whichever process runs the study; its coordinator acts
-        within a second or two. They return False where there was nothing to do.
-
-        Raises InvalidInput where the study ends or has ended.
+        This and the verbs below work at any moment, whichever process runs the study. False: there was nothing to do.
         """
         return verbs.ask(self.database, self.name, verbs.PAUSE)
 
     def resume(self) -> bool:
-        """Let a paused study go on; its trials resume from where they were saved. Raises InvalidInput like `pause`."""
+        """Let a paused study go on; its trials resume from where they were saved."""
         return verbs.ask(self.database, self.name, verbs.RESUME)
 
     def stop(self) -> bool:
@@ -164,10 +161,7 @@ class Study:
         return verbs.ask(self.database, self.name, verbs.CANCEL)
 
     def set(self, **changes: Any) -> Study:
-        """Change `weight`, `priority`, `workers` or a limit (`trials`, `max_seconds`, ...), also while the study runs.
-
-        Returns the study itself. Raises InvalidInput where the study has ended or a value cannot be used.
-        """
+        """Change `weight`, `priority`, `workers` or a limit such as `trials`. Raises InvalidInput for a wrong value."""
         self.definition = verbs.edit(self.database, self.name, changes)
         return self
 

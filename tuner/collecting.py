@@ -75,7 +75,7 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
     _record(running, answer, rows)
     _end(running, answer, rows)
     held = set(attempts)  # those that its worker has not ended by itself
-    at_rung = running.until < study.definition.epochs and all(item.epoch >= running.until for item in attempts.values())
+    at_rung = running.until < study.definition.epochs and all(item.taken >= running.until for item in attempts.values())
     if attempts and at_rung:
         answered.decided = True
         for attempt in list(attempts.values()):
@@ -114,6 +114,7 @@ def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
             rows.trained.append(attempts.Trained(trial_id, said.token, said.how))
     for item in answer.reports:
         if trial_id := mine.get((item.trial, item.token)):
+            running.attempts[item.trial].taken = item.epoch
             value = item.metrics.get(study.definition.objective)
             study.report(item.trial, item.epoch, value, item.seconds)
             rows.reports.append(reports.New(trial_id, item.token, item.epoch, item.metrics, value, item.seconds))
@@ -162,7 +163,7 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
 def _judge(running: Running, attempt: Attempt, rows: Rows) -> None:
     """Note the decision about an attempt that stands at a rung, and end its trial where it says so."""
     study, trial, token = running.study, attempt.trial_id, attempt.token
-    decision = study.decide(attempt.number, attempt.epoch)
+    decision = study.decide(attempt.number, attempt.taken)
     noted = decisions.New(
         trial,
         token,

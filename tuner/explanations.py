@@ -101,8 +101,8 @@ def _attempt(row: Attempt) -> AttemptStory:
         parts.append(f"ended after {(row.ended_at - row.started_at).total_seconds():.1f} s")
     if row.cause:
         parts.append(f"{row.cause}: {row.message}")
-    line = ", ".join(parts)
-    return AttemptStory(row.token, row.worker, row.cause, row.process_end, row.trained, line, row.log or "")
+    how, line = (row.process_end, row.trained), ", ".join(parts)
+    return AttemptStory(row.token, row.worker, row.cause, *how, line, row.log or "")
 
 
 def _report(row: Report) -> EpochStory:

@@ -15,7 +15,8 @@ RETRIES: Mapping[str, int] = {"node_lost": 3, "storage": 3, "worker_ended": 1, "
 
 A node that is gone and a storage that fails are the infrastructure's faults: they are tried again with growing pauses.
 A worker whose process ended under the trial, one that hung and one that ran out of memory may be the trial's own doing:
-the same twice with the same parameters fails it, so that it cannot take the workers down one after the other.
+the same twice with the same parameters fails it, so that it cannot take the workers down one after the other, if it was
+alone the second time: of a loss in company nobody knows whose it was, so the company is divided.
 
 A kind that is not listed is final at once: user code that raises will raise again, and a loss that diverged will
 diverge again. Attempts that a person, another study or a vanished coordinator ended ("cancelled", "deadline") say
@@ -94,7 +95,7 @@ def of_ended(
 
 
 def of_lost(lost: Lost, earlier: Iterable[Failure], alone: bool) -> Outcome:
-    """The outcome of an attempt whose worker is gone. `alone`: whether the worker had no other trial."""
+    """The outcome of an attempt whose worker is gone."""
     return _of_failure(Failure(lost.cause, lost.process_end or None), lost.message, lost.log, earlier, alone)
 
 
@@ -103,23 +104,25 @@ def interrupted(state: Literal["queued", "cancelled"], message: str) -> Outcome:
     return Outcome(state, failure=Failure("cancelled"), message=message)
 
 
-def company(together: int, losses: int) -> int:
-    """How many trials that were lost as often may be trained together: a quarter after each loss.
-
-    So a bad trial takes others with it a few times only, and good ones soon go on without it.
-    """
-    return max(1, together >> 2 * losses)
-
-
 def _of_failure(failure: Failure, message: str, log: str, earlier: Iterable[Failure], alone: bool) -> Outcome:
-    """Queued again while the budget of its kind lasts, else failed.
-
-    Of a worker that ended in company nobody knows whose doing it was: only a trial that was alone is failed for it.
-    """
+    """Queued again while the budget of its kind lasts, else failed. Company is blamed for what may be a trial's own."""
     used = sum(before.kind == failure.kind for before in earlier)
-    budget, infrastructure = RETRIES.get(failure.kind, 0), failure.kind in INFRASTRUCTURE
-    if used >= budget and (alone or infrastructure or not budget):
+    blamed = alone or failure.kind in INFRASTRUCTURE
+    if failure.kind not in RETRIES or (blamed and used >= RETRIES[failure.kind]):
         times = f" Attempt {used + 1} that ended so: the trial is not tried again." if used else ""
         return Outcome("failed", failure=failure, message=f"{message}{times}", log=log)
-    after = PAUSE_SECONDS * 4**used if infrastructure else 0.0
+    after = PAUSE_SECONDS * 4**used if failure.kind in INFRASTRUCTURE else 0.0
     return Outcome("queued", failure=failure, message=message, log=log, after=after)
+
+
+def losses(earlier: Iterable[Failure]) -> int:
+    """How many of a trial's earlier attempts took their worker down with them, by its own fault or by another's."""
+    return sum(failure.kind in RETRIES and failure.kind not in INFRASTRUCTURE for failure in earlier)
+
+
+def company(together: int, lost: int) -> int:
+    """How many trials that were lost as often may be trained together: a quarter after each loss.
+
+    So a bad trial takes others with it a few times only, and nearly all of them go on together.
+    """
+    return max(1, together >> 2 * lost)

@@ -102,13 +102,18 @@ class Configurations:
         """What a rule is to know of a trial's configuration: the mean by epoch over the repeats that got there."""
         return mean_curve(repeat.curve for repeat in self.repeats_of(number))
 
-    def heeded(self, number: int, decision: Decision) -> Decision:
-        """A rule's decision about a trial, but a stop where a repeat was lost: its configuration cannot be ranked."""
-        if self._repeats == 1:
-            return decision
-        lost = next((repeat for repeat in self.repeats_of(number) if repeat.state in LOST), None)
-        if lost is not None and decision.action == "continue":
-            because = f"trial {lost.number}, a repeat of the same configuration, was {lost.state}."
-            return replace(decision, action="stop", reason=f"Stopped at epoch {decision.epoch}: {because}")
-        means = "These are means over the repeats of a configuration, which is named by its first trial."
-        return replace(decision, reason=f"{decision.reason} {means}")
+    def lost(self, number: int) -> Point | None:
+        """A repeat for which the trial's configuration can no longer be ranked; None while there is none."""
+        return next((repeat for repeat in self.repeats_of(number) if repeat.state in LOST), None)
+
+
+def of_repeats(decision: Decision, lost: Point | None) -> Decision:
+    """A decision about a trial of several repeats. `lost`: one for which their configuration cannot be ranked."""
+    if lost is not None and decision.action == "continue":
+        reason = (
+            f"Stopped at epoch {decision.epoch}: trial {lost.number}, a repeat of the same configuration, "
+            f"was {lost.state}."
+        )
+        return replace(decision, action="stop", reason=reason)
+    means = "These are means over the repeats of a configuration, which is named by its first trial."
+    return replace(decision, reason=f"{decision.reason} {means}")

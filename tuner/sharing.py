@@ -91,7 +91,14 @@ class _Look:
         return (-study.definition.priority, self._busy[study.id] / study.definition.weight, study.id)
 
     def _could_use(self, study: ActiveStudy) -> int:
-        return study.could_use(self._busy[study.id], self._planned[study.id], self._now)
+        """How many workers more the study has trials for, within its own limit."""
+        if study.halted:
+            return 0
+        limits = study.definition
+        new = 0 if study.ending() else limits.trials - len(study.points) - len(study.proposed)
+        left = len(study.ready(self._now)) + len(study.proposed) + max(0, new) - self._planned[study.id]
+        groups = max(0, -(-left // limits.together))
+        return groups if limits.workers is None else max(0, min(groups, limits.workers - self._busy[study.id]))
 
     def _start(self, study: ActiveStudy) -> bool:
         """Plan one more worker for a study, where there is room and it has trials."""

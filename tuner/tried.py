@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.tables import Trial
-from tuner.outcomes import INFRASTRUCTURE, RETRIES, Failure
+from tuner.outcomes import Failure
 
 
 @dataclass
@@ -17,7 +17,8 @@ class Attempt:
     trial_id: int
     number: int
     token: int
-    epoch: int = 0  # epochs reported by this attempt
+    epoch: int = 0  # epochs that its worker has reported
+    taken: int = 0  # those of them that were taken in: what may be judged
 
 
 @dataclass
@@ -33,11 +34,6 @@ class Point:
     seconds: float = 0.0  # spent on reported epochs
     failures: list[Failure] = field(default_factory=list)  # why attempts at it ended early, oldest first
     ready_at: float = 0.0  # of the monotonic clock: not started again before
-
-    @property
-    def losses(self) -> int:
-        """How often it may have ended its worker: the more often, the fewer others are with it the next time."""
-        return sum(failure.kind in RETRIES and failure.kind not in INFRASTRUCTURE for failure in self.failures)
 
 
 def point(trial: Trial, curve: dict[int, float], failures: list[Failure], delay: float) -> Point:

@@ -89,11 +89,15 @@ def edit(database: Database, name: str, changes: Mapping[str, Any]) -> StudyDefi
         before = StudyDefinition.from_json(row.definition)
         given = {field: getattr(before, field) for field in EDITABLE} | dict(changes)
         after = replace(before, **read_edit(given, before.to_json().keys()))
-        known = sum(studies.counts(s, row.id).values())
-        if after.trials < max(known, len(after.enqueue)):
+        fewest = max(sum(studies.counts(s, row.id).values()), len(after.enqueue) * after.repeats)
+        if after.trials < fewest:
             raise InvalidInput(
-                f"`trials` is {after.trials}, and the study has {max(known, len(after.enqueue))} already. "
+                f"`trials` is {after.trials}, and the study has {fewest} already. "
                 f"To start no more: tuner study stop {name}"
+            )
+        if after.trials % after.repeats:
+            raise InvalidInput(
+                f"`trials` is {after.trials}; expected a multiple of `repeats`, which is {after.repeats}."
             )
         if before.differences(after):
             studies.edit(s, row.id, after.to_json())

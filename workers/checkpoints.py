@@ -34,7 +34,7 @@ class Checkpoints:
         self._opened: dict[str, Path | Exception] = {}  # by key: what resumes together is verified once
 
     def due(self, lanes: Collection[Lane]) -> bool:
-        """Whether the last checkpoint (or the beginning) of one is `checkpoint_seconds` ago, or one was asked for."""
+        """Whether the last checkpoint (or the start) of one is `checkpoint_seconds` ago, or one was asked for."""
         oldest = min(self._last.get(lane, self._began) for lane in lanes)
         asked = any(lane.saving for lane in lanes)
         return asked or time.monotonic() - oldest >= self._training.checkpoint_seconds

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Collection
 
 import pytest
 
 from db.tables import Study
+from tuner import outcomes
 from tuner.active_study import ActiveStudy
 from tuner.collecting import Running, collect
 from tuner.definition import parse
@@ -35,7 +36,7 @@ def add(study: ActiveStudy) -> None:
 
 def begun(study: ActiveStudy) -> Running:
     """What waits is given to a worker."""
-    attempts = {number: Attempt(number, number, 1) for number in study.waiting(0, math.inf)}
+    attempts = {number: Attempt(number, number, 1) for number in study.waiting(0, time.monotonic())}
     for attempt in attempts.values():
         study.start(attempt)
     return Running(study, attempts, study.definition.epochs)
@@ -55,7 +56,7 @@ def finish(running: Running, *numbers: int) -> None:
 
 def sizes_of_what_waits(study: ActiveStudy) -> list[int]:
     sizes: list[int] = []
-    while group := study.waiting(sum(sizes), math.inf):
+    while group := study.waiting(sum(sizes), time.monotonic()):
         if not set(group) & study.points.keys():  # the next ones are new
             break
         sizes.append(len(group))
@@ -91,6 +92,13 @@ def test_a_bad_trial_fails_alone_and_all_others_complete(together: int, most: in
         assert ends == {number: "failed" if number == bad else "complete" for number in range(together)}
 
 
+def test_after_a_lost_node_all_go_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "PAUSE_SECONDS", 0.0)
+    cohort = study(16)
+    collect(begun(cohort), Lost("a", "w", "node_lost", "Its node is gone."), Rows())
+    assert sizes_of_what_waits(cohort) == [16]
+
+
 def test_two_bad_trials_are_both_found() -> None:
     cohort = study(16)
     assert deaths(cohort, {1, 14}) <= 2 * 3
@@ -105,14 +113,6 @@ def test_a_loss_in_company_does_not_use_up_the_retry_of_one_that_is_then_alone()
     assert [attempt.number for attempt, _ in lose(running).retries] == [0]
     ends = lose(begun(cohort)).ends
     assert [(end.trial_id, end.state, end.cause) for end in ends] == [(0, "failed", "node_lost")]
-
-
-def test_a_node_that_is_gone_is_nobodys_doing() -> None:
-    cohort = study(16)
-    rows = Rows()
-    collect(begun(cohort), Lost("a", "w", "node_lost", "The node is gone."), rows)
-    assert len(rows.retries) == 16 and not rows.ends
-    assert sizes_of_what_waits(cohort) == [16]
 
 
 def test_memory_that_was_too_small_for_all_may_do_for_a_quarter() -> None:

@@ -41,8 +41,8 @@ def test_each_kind_of_failure_has_its_own_budget(cause: Cause, process_end: str,
 
 def test_one_kind_does_not_use_the_retries_of_another() -> None:
     others = [Failure("node_lost"), Failure("node_lost"), Failure("node_lost"), Failure("hang"), Failure("oom")]
-    ended = Lost("a", "w", "node_lost", "", process_end="with exit code 1")
-    assert of_lost(ended, others, alone=True).state == "queued"
+    died = Lost("a", "w", "node_lost", "", process_end="with exit code 1")
+    assert of_lost(died, others, alone=True).state == "queued"
     assert of_lost(Lost("a", "w", "node_lost", ""), others, alone=True).state == "failed"
 
 
@@ -59,9 +59,6 @@ def test_the_last_failure_says_how_often_it_happened() -> None:
     assert outcome.message == "Memory ran out. Attempt 2 that ended so: the trial is not tried again."
 
 
-def test_in_company_only_the_infrastructure_uses_up_retries() -> None:
-    killed = Lost("a", "w", "node_lost", "", process_end="by signal SIGKILL")
-    earlier = [Failure("node_lost", "by signal SIGKILL")] * 5
-    assert of_lost(killed, earlier, alone=False).state == "queued"
-    assert of_lost(killed, earlier, alone=True).state == "failed"
-    assert of_lost(Lost("a", "w", "node_lost", ""), [Failure("node_lost")] * 3, alone=False).state == "failed"
+@pytest.mark.parametrize(("cause", "state"), [("oom", "queued"), ("hang", "queued"), ("storage", "failed")])
+def test_in_company_only_the_infrastructures_budget_is_used(cause: Cause, state: str) -> None:
+    assert of_lost(Lost("a", "w", cause, ""), [Failure(cause)] * 3, alone=False).state == state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -92,7 +93,7 @@ class Chance:
 
     def step(self) -> None:
         study = self.study
-        if len(study.running) < 4 and (group := study.waiting(0, math.inf)):
+        if len(study.running) < 4 and (group := study.waiting(0, time.monotonic())):
             for number in group:
                 study.start(
                     Attempt(number, number, 1, len(study.points[number].curve) if number in study.points else 0)
@@ -131,7 +132,7 @@ def test_a_study_rebuilt_from_its_rows_goes_on_as_the_one_that_lived(
         decided = (study.decide(number, attempt.epoch) for study in (lived, again))
         assert next(decided) == next(decided)
     again.queue.clear()
-    for number in again.waiting(0, math.inf):
+    for number in again.waiting(0, time.monotonic()):
         if number in begun:
             assert again.proposal(number).params == begun[number], "a repeat that had no row became another point"
     groups: dict[int, set[float]] = {}
@@ -144,7 +145,7 @@ def test_a_study_rebuilt_from_its_rows_goes_on_as_the_one_that_lived(
 def test_a_configuration_is_the_best_only_once_its_repeats_are_all_complete() -> None:
     study = Chance(random.Random(0), repeats=3, trials=6, sampler="random").study
     for number in (0, 1, 2, 3, 4, 5):
-        assert study.waiting(0, math.inf) == (number,)
+        assert study.waiting(0, time.monotonic()) == (number,)
         study.start(Attempt(number, number, 1))
     for number, value in {0: 0.125, 1: 0.75, 3: 0.375, 4: 0.5, 5: 0.625}.items():
         study.move(number, "complete", value)
@@ -159,11 +160,11 @@ def test_the_repeats_of_a_cohort_are_given_to_one_worker() -> None:
     assert definition.together == 5
     row = Study(id=1, name="study", state="active", definition=definition.to_json())
     study = ActiveStudy(row, 1, [])
-    assert study.waiting(0, math.inf) == (0, 1, 2, 3, 4)
+    assert study.waiting(0, time.monotonic()) == (0, 1, 2, 3, 4)
     assert len({str(study.proposal(number).params) for number in range(5)}) == 1
     wide = parse({**form, "trials": 399, "repeats": 3})
     study = ActiveStudy(Study(id=1, name="study", state="active", definition=wide.to_json()), 1, [])
-    assert study.waiting(0, math.inf) == tuple(range(15)), (
+    assert study.waiting(0, time.monotonic()) == tuple(range(15)), (
         "five whole configurations of the sixteen trials there is room for"
     )
     structures = {(study.proposal(n).params["depth"], study.proposal(n).params["width"]) for n in range(15)}
@@ -174,7 +175,7 @@ def test_a_rule_compares_configurations_not_repeats_with_each_other() -> None:
     """One good configuration of four whose repeats scatter: trial by trial, not all of its repeats would go on."""
     study = Chance(random.Random(0), repeats=4, trials=16, sampler="random", pruner="asha", grace=2, eta=4).study
     for number in range(16):
-        study.waiting(0, math.inf)
+        study.waiting(0, time.monotonic())
         study.start(Attempt(number, number, 1))
     for number in range(16):
         study.report(number, 2, (0.1 if number < 4 else 0.25) + number % 4 * 0.1, 0.0)
