@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from db import dialects, urls
 from db.errors import DatabaseError
+from db.failpoints import COMMITTED, failpoint
 
 __all__ = ["Database", "Session", "connect"]
 
@@ -58,6 +59,7 @@ class Database:
             yield session
             with self._translated():
                 session.commit()
+            failpoint(COMMITTED)
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from db import artifacts, decisions, reports, trials
+from db.failpoints import failpoint
 from tuner.active_study import ActiveStudy, Attempt
 from tuner.outcomes import Outcome, best_point, of_ended, of_lost
 from tuner.writing import Rows
@@ -101,8 +102,10 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
     if outcome.cause is not None:
         point.causes.append(outcome.cause)
     if outcome.state == "queued":
+        failpoint("retry_received")
         rows.retries.append((attempt, outcome))
     else:
+        failpoint("end_received")
         end = trials.End(
             attempt.trial_id,
             attempt.token,

@@ -19,11 +19,11 @@ from collections import Counter, defaultdict, deque
 
 from db import events, studies, trials
 from db.engine import Database, Session
+from db.failpoints import failpoint
 from tuner.active_study import ActiveStudy
 from tuner.claiming import Begun, assign, claim, lease, release_dead
 from tuner.collecting import Answered, Running, collect
 from tuner.configuration import Settings
-from tuner.failpoints import failpoint
 from tuner.outcomes import Outcome
 from tuner.writing import Rows, tidy, write
 from workers.artifacts import ArtifactStore
@@ -125,6 +125,8 @@ class Coordinator:
 
     def _beat(self, s: Session, study: ActiveStudy) -> None:
         study.stopping = studies.get(s, study.id).state == "stopping"
+        if study.stopping:
+            failpoint("stop_seen")
         trials.heartbeat(s, [(attempt.trial_id, attempt.token) for attempt in study.running.values()], LEASE_SECONDS)
 
     def _abandon(self, lost: set[int]) -> None:
@@ -282,6 +284,7 @@ class Coordinator:
                     trials.cancel_queued(s, study.id)
                     events.add(s, "study_finished", study_id=study.id, state=study.final_state, reason=ending)
                     studies.finish(s, study.id, study.final_state, ending)
+                    failpoint("study_ending")
             failpoint("study_finished")
             self._abandon(lost)
             self.studies.pop(study.id, None)
