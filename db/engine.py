@@ -58,7 +58,11 @@ class Database:
         with self._session(dialects.writing(self._engine)) as session:
             yield session
             with self._translated():
-                session.commit()
+                try:
+                    session.commit()
+                except DBAPIError:
+                    session.invalidate()  # its transaction may still be open: the connection is not used again
+                    raise
             failpoint(COMMITTED)
 
     def __enter__(self) -> Self:

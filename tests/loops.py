@@ -26,11 +26,12 @@ def slow_descent(run: Any) -> None:
 
 
 def dying_once(run: Any) -> None:
-    """`descent` whose first trial ends its worker after the first rung, unless it resumes from a checkpoint."""
+    """`descent` whose first trial ends its worker after three epochs, unless it resumes from a checkpoint."""
     floor = (run.params["x"] - 0.3) ** 2 + run.params.get("l2", 0.0)
     for epoch in range(run.epoch, run.epochs):
-        if run.trial == 0 and epoch == 1 and run.state is None:
+        if run.trial == 0 and epoch == 3 and run.state is None:
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.002)  # a checkpoint is due after each epoch
         run.report({"val_loss": floor + 1.0 / (epoch + 1), "seen": epoch + 1.0}, state={"seen": epoch + 1})
 
 
