@@ -82,7 +82,7 @@ def run(place: Place, failpoint: str = "", **changed: Any) -> int | None:
 
 def serve(place: Place, failpoint: str = "", **changed: Any) -> int | None:
     """`tuner serve` until the study is over, which is submitted where it is not there; its exit code."""
-    process = started(place, failpoint, _serve, **changed)
+    process = started(place, failpoint, serving, **changed)
     with open_database(place.settings) as database:
         wait_for(lambda: not process.is_alive() or place.over(database))
     process.terminate()
@@ -97,11 +97,13 @@ def promote(place: Place, failpoint: str = "") -> int | None:
     return process.exitcode
 
 
-def _run(place: Place) -> None:
+def running_one(place: Place) -> None:
+    """`tuner run`."""
     running.run(place.definition, place.settings)
 
 
-def _serve(place: Place) -> None:
+def serving(place: Place) -> None:
+    """`tuner serve`, and the submission of its one study."""
     submit(place.definition, lambda _: CheckReport(), place.settings)
     service.serve(place.settings)
 
@@ -111,7 +113,9 @@ def _promote(place: Place) -> None:
     promotion.promote(open_database(place.settings), place.settings, place.name, name="model")
 
 
-def started(place: Place, failpoint: str = "", target: Callable[[Place], None] = _run, **changed: Any) -> BaseProcess:
+def started(
+    place: Place, failpoint: str = "", target: Callable[[Place], None] = running_one, **changed: Any
+) -> BaseProcess:
     """A coordinator as a process.
 
     Args:

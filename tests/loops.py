@@ -25,6 +25,14 @@ def slow_descent(run: Any) -> None:
         run.report({"val_loss": floor + 1.0 / (epoch + 1), "pid": float(os.getpid())}, state={"epoch": epoch})
 
 
+def short_descent(run: Any) -> None:
+    """`descent` with some milliseconds per epoch, and a checkpoint after each."""
+    floor = (run.params["x"] - 0.3) ** 2 + run.params.get("l2", 0.0)
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.005)
+        run.report({"val_loss": floor + 1.0 / (epoch + 1)}, state={"epoch": epoch})
+
+
 def dying_once(run: Any) -> None:
     """`descent` whose first trial ends its worker after three epochs, unless it resumes from a checkpoint."""
     floor = (run.params["x"] - 0.3) ** 2 + run.params.get("l2", 0.0)
