@@ -35,7 +35,10 @@ PATIENCE_SECONDS = 120.0  # a coordinator that needs longer than this for a stud
 FAULT = 3  # exit code of a run that ended with an error of the database or the launcher, as a user would see it
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["pytest", "tuner.gaussian_process", "tests.coordinators"])
+_PROCESSES.set_forkserver_preload(
+    ["pytest", "alembic.command", "optuna", "psycopg", "tuner.gaussian_process", "workers.dry_run", "workers.worker"]
+    + ["workers.loop", "workers.launchers.inline", "workers.launchers.processes", "tests.loops", "tests.coordinators"]
+)
 
 
 @dataclass(frozen=True)
