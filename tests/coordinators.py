@@ -35,10 +35,9 @@ PATIENCE_SECONDS = 120.0  # a coordinator that needs longer than this for a stud
 FAULT = 3  # exit code of a run that ended with an error of the database or the launcher, as a user would see it
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
-    ["pytest", "alembic.command", "optuna", "psycopg", "tuner.gaussian_process", "workers.dry_run", "workers.worker"]
-    + ["workers.loop", "workers.launchers.inline", "workers.launchers.processes", "tests.loops", "tests.coordinators"]
-)
+_LIBRARIES = ["pytest", "alembic.command", "optuna", "psycopg"]
+_OURS = ["tuner.gaussian_process", "workers.dry_run", "workers.loop", "workers.launchers.processes"]
+_PROCESSES.set_forkserver_preload([*_LIBRARIES, *_OURS, "workers.launchers.inline", "tests.coordinators"])
 
 
 @dataclass(frozen=True)

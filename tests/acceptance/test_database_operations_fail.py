@@ -34,7 +34,7 @@ STUDY: dict[str, Any] = {
     "pruner": "asha",
     "checkpoint_seconds": 0.001,
 }
-STRIDES = {"sqlite": 9, "postgresql": 40}  # every so many operations fail where not all do
+STRIDES = {"sqlite": 23, "postgresql": 90}  # every so many operations fail where not all do
 
 
 class Failing:
