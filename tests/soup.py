@@ -119,7 +119,8 @@ class Soup:
             self._wait_for_reports(process)
             _send(process, number)
             process.join(coordinators.PATIENCE_SECONDS)
-            assert process.exitcode in (0, 128 + number), f"signal {number} gave exit code {process.exitcode}"
+            early = -number  # it had not begun to listen
+            assert process.exitcode in (0, 128 + number, early), f"signal {number} gave {process.exitcode}"
 
     def _kill_worker(self) -> None:
         with self._coordinator() as process:
@@ -198,7 +199,7 @@ class Soup:
             file = self.draw.choice(sorted(path for path in folder.iterdir() if path.is_file()))
             content = bytearray(file.read_bytes())
             content[len(content) // 2] ^= 1
-            file.write_bytes(self.draw.choice([bytes(content), content[: len(content) // 2], b""]))
+            file.write_bytes(self.draw.choice([bytes(content), bytes(content[: len(content) // 2]), b""]))
 
     def _stop(self) -> None:
         with self._coordinator() as process:

@@ -19,6 +19,7 @@ from tests import coordinators, promotions
 from tests.coordinators import FAULT, Place
 from tests.invariants import Snapshot, check_invariants, check_nothing_is_left, check_versions, results
 from tuner import registry
+from tuner.databases import open_database
 from tuner.results import study_row, summary
 
 STUDY: dict[str, Any] = {
@@ -93,7 +94,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     home = tmp_path_factory.mktemp("undisturbed")
     place = Place(home, f"sqlite:///{home}/ockham.db", {**STUDY, "loop": "tests.loops:descent"})
     assert coordinators.run(place) == 0, place.log
-    with coordinators.open_database(place.settings) as database:
+    with open_database(place.settings) as database:
         return results(database, "faulty")
 
 
