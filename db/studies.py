@@ -7,6 +7,7 @@ stale coordinator writes is ever committed.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,15 @@ class StudyEntry:
     counts: dict[str, int]  # trials per state; states without a trial are absent
     best_value: float | None  # of its completed trials, in the direction that its definition names
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the trials of a study come to."""
+
+    counts: dict[str, int]  # trials per state; states without a trial are absent
+    epochs: int  # that were reported
+    failures: dict[str, int]  # failed trials per cause
 
 
 def create(
@@ -84,6 +94,22 @@ def counts(s: Session, study_id: int) -> dict[str, int]:
     """Trials per state; states without a trial are absent."""
     grouped = select(Trial.state, func.count()).where(Trial.study_id == study_id).group_by(Trial.state)
     return dict(s.execute(grouped).all())
+
+
+def totals(s: Session, study_id: int) -> Totals:
+    """What the study's trials come to: one statement, however many they are."""
+    grouped = (
+        select(Trial.state, Trial.cause, func.count(), func.sum(Trial.epochs))
+        .where(Trial.study_id == study_id)
+        .group_by(Trial.state, Trial.cause)
+    )
+    counts, failures, epochs = Counter[str](), Counter[str](), 0
+    for state, cause, count, reported in s.execute(grouped):
+        counts[state] += count
+        epochs += reported
+        if state == "failed":
+            failures[str(cause)] += count
+    return Totals(dict(counts), epochs, dict(failures))
 
 
 def runnable(s: Session) -> list[Study]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -85,26 +84,26 @@ def summary(database: Database, name: str) -> StudySummary:
     """A study at a glance. Raises UnknownName."""
     row = study_row(database, name)
     definition = StudyDefinition.from_json(row.definition)
-    results = trial_results(database, name)
-    best, metrics = _best(database, row, definition, results)
-    over = [result for result in results if result.state in ("complete", "pruned")]
+    best, metrics = _best(database, row, definition)
     with database.read() as s:
+        totals = studies.totals(s, row.id)
         seconds = trials.active_seconds(s, row.id)
+    over = totals.counts.get("complete", 0) + totals.counts.get("pruned", 0)
     return StudySummary(
         name=name,
         state=row.state,
         reason=row.reason or "",
         objective=definition.objective,
         direction=definition.direction,
-        counts=dict(Counter(result.state for result in results)),
+        counts=totals.counts,
         planned=definition.trials,
         best=best,
         best_metrics=metrics,
-        epochs=sum(result.epochs for result in results),
-        epochs_without_stopping=len(over) * definition.epochs,
+        epochs=totals.epochs,
+        epochs_without_stopping=over * definition.epochs,
         seconds=seconds,
         coordinator=_coordinator(database, row),
-        failures=dict(Counter(str(result.cause) for result in results if result.state == "failed")),
+        failures=totals.failures,
     )
 
 
@@ -120,15 +119,13 @@ def _coordinator(database: Database, row: Study) -> str | None:
     return None if row.id in free else row.owner
 
 
-def _best(
-    database: Database, row: Study, definition: StudyDefinition, results: list[TrialResult]
-) -> tuple[TrialResult | None, dict[str, float]]:
+def _best(database: Database, row: Study, definition: StudyDefinition) -> tuple[TrialResult | None, dict[str, float]]:
     with database.read() as s:
         best = trials.best(s, row.id, definition.direction, limit=1)
         if not best:
             return None, {}
         curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
-    result = next(result for result in results if result.number == best[0].number)
+    result = _result(best[0], len(curve))
     return result, curve.get(result.best_epoch or 0, {})
 
 

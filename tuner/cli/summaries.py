@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """`1 trial`, `2 trials`, `2 studies`."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else many}"
 
 
 def one_line(now: StudySummary) -> str:
