@@ -59,7 +59,9 @@ def check_invariants(
         for artifact in artifacts.of_study(s, study.id):
             store.verify(artifact.key, artifact.sha256)
     if undisturbed is not None:
-        assert results(database, name) == undisturbed, "I9: not the results of an undisturbed run"
+        found = results(database, name)
+        other = [pair for pair in zip(found, undisturbed, strict=False) if pair[0] != pair[1]]
+        assert found == undisturbed, f"I9: not the results of an undisturbed run, {len(found)} trials, other: {other}"
 
 
 def results(database: Database, name: str) -> list[Any]:

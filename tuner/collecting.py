@@ -23,16 +23,15 @@ class Running:
     study: ActiveStudy
     attempts: dict[int, Attempt]
     until: int  # the epoch at which the next decision is due
+    heard: dict[int, int] = field(default_factory=dict)  # epochs by trial, of answers not yet collected as well
 
     def goes_on(self, answer: SliceResult) -> bool:
         """Note how far the attempts are; whether one goes on before a decision is due."""
-        for report in answer.reports:
-            if report.trial in self.attempts:
-                self.attempts[report.trial].epoch = report.epoch
+        self.heard.update({report.trial: report.epoch for report in answer.reports})
         ended = {item.trial for item in answer.ended}
-        going = [attempt for number, attempt in self.attempts.items() if number not in ended]
+        going = [self.heard.get(number, item.epoch) for number, item in self.attempts.items() if number not in ended]
         last = self.until >= self.study.definition.epochs  # no decision there: the worker ends it by itself
-        return bool(going) and (last or any(attempt.epoch < self.until for attempt in going))
+        return bool(going) and (last or any(epoch < self.until for epoch in going))
 
 
 @dataclass
@@ -76,6 +75,7 @@ def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
     mine = {(attempt.number, attempt.token): attempt.trial_id for attempt in running.attempts.values()}
     for item in answer.reports:
         if trial_id := mine.get((item.trial, item.token)):
+            running.attempts[item.trial].epoch = item.epoch
             value = item.metrics.get(study.definition.objective)
             study.report(item.trial, item.epoch, value, item.seconds)
             rows.reports.append(reports.New(trial_id, item.token, item.epoch, item.metrics, value, item.seconds))

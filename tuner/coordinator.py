@@ -249,9 +249,8 @@ class Coordinator:
             return
         failpoint("decided")
         dropped = answered.gone - answered.ended
-        if not running.attempts:
-            if dropped:
-                self.launcher.stop(answered.assignment)
+        if not running.attempts:  # after this answer or a later one: the launcher ignores what is over by itself
+            self.launcher.stop(answered.assignment)
             del self._running[answered.assignment]
         elif answered.decided:
             running.until = min(running.study.until(attempt) for attempt in running.attempts.values())

@@ -307,3 +307,22 @@ def test_closing_queues_what_runs_and_the_next_coordinator_goes_on_at_once(make_
     bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
     bench.finish("study")
     assert summary(bench.database, "study").counts == {"complete": 2}
+
+
+def test_a_trial_is_judged_by_what_it_reported_also_when_answers_pile_up(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice ends before its rung, and the one that reaches the rung is heard before the first is looked at."""
+    monkeypatch.setattr(coordinating, "SLICE_SECONDS", 0.004)
+    bench = make_bench("inline")
+    bench.submit("study", "short_descent", trials=8, epochs=9, pruner="asha")
+    receive = bench.coordinator._receive
+    monkeypatch.setattr(bench.coordinator, "_receive", lambda seconds: [receive(seconds) for _ in range(3)])
+    bench.finish("study")
+    monkeypatch.undo()
+    bench.submit("calm", trials=8, epochs=9, pruner="asha")
+    bench.finish("calm")
+    piled, calm = (
+        [(trial.params, trial.state, trial.value) for trial in bench.trials(name)] for name in ("study", "calm")
+    )
+    assert piled == calm
