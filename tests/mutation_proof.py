@@ -91,7 +91,7 @@ GUARDS = (
         "tuner/coordinator.py",
         "if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS)}",
         "if studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS) is None}",
-        f"{COORDINATING}a_coordinator_that_lost_its_study_writes_nothing_more",
+        f"{COORDINATING}a_study_that_was_taken_is_not_ended_by_its_former_coordinator",
     ),
     Guard(
         "uncertain commit: written again",

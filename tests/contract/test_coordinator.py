@@ -228,6 +228,18 @@ def test_a_coordinator_that_lost_its_study_writes_nothing_more(
     assert summary(other.database, "study").counts == {"complete": 4}
 
 
+def test_a_study_that_was_taken_is_not_ended_by_its_former_coordinator(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("inline")
+    bench.submit("study", trials=1)
+    bench.coordinator.step()
+    study = study_row(bench.database, "study")
+    with bench.database.write() as s:
+        assert studies.release(s, study.id, bench.coordinator.owner, study.term)
+        assert studies.claim(s, study.id, "elsewhere:1:other", 60.0)
+    bench.run(lambda: not bench.coordinator.studies)
+    assert (bench.state("study"), study_row(bench.database, "study").owner) == ("active", "elsewhere:1:other")
+
+
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_transaction_whose_end_was_not_seen_is_written_again(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, committed: bool
