@@ -24,8 +24,14 @@ from typing import Any
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from db import studies, trials
+from db.engine import Database
+from tuner.configuration import Settings
+from tuner.databases import open_database
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 STUDY = {
     "name": "detection",
