@@ -8,7 +8,6 @@ tells the launcher to replace the worker.
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import sys
 import threading
@@ -18,12 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from workers.contract import Assignment, CheckReport, Resources, SliceResult, Training
-from workers.failures import cause_of, log_of, sentence_of
+from workers.failures import CannotStack, cause_of, log_of, sentence_of
 from workers.gate import Events, Gate, Lane, TrialStopped
 
 STOP_SECONDS = 5.0
-
-log = logging.getLogger("ockham.worker")
 
 
 class WorkerStuck(RuntimeError):
@@ -54,11 +51,12 @@ class Trainer(Protocol):
 class Turns:
     """Trains any assignment: a thread per member, one of them training at a time, up to the open epoch.
 
-    Members therefore share a process but gain no speed from being together.
+    Members therefore share a process but gain no speed from being together. `reason` says why it is this one, where
+    another trainer was tried first.
     """
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
+    def __init__(self, assignment: Assignment, reason: str = "") -> None:
+        self._assignment, self._reason = assignment, reason or _why_alone(assignment.training)
         self._gate = Gate(assignment.members)
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"trial-{lane.member.trial}", daemon=True)
@@ -70,6 +68,8 @@ class Turns:
         return self._gate.progress
 
     def start(self) -> None:
+        for lane in self._gate.lanes:
+            lane.trained(f"alone: {self._reason}")
         for thread in self._threads:
             thread.start()
 
@@ -154,8 +154,8 @@ class Together:
 
             trainer = Cohort.of(self._assignment)
         except BaseException as error:  # what is wrong with the data, each trial finds out and says again
-            log.info("%s: its trials train one by one: %s", self._assignment.label, error)
-            trainer = Turns(self._assignment)
+            reason = str(error) if isinstance(error, CannotStack) else sentence_of(error)
+            trainer = Turns(self._assignment, reason.rstrip("."))
         trainer.start()
         self._trainer = trainer
 
@@ -195,6 +195,7 @@ class Worker:
             reports=tuple(events.reports),
             saved=tuple(events.saved),
             ended=tuple(events.ended),
+            trained=tuple(events.trained),
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
         )
@@ -217,6 +218,10 @@ class Worker:
         from workers.dry_run import check
 
         return check(training, resources or Resources())
+
+
+def _why_alone(training: Training) -> str:
+    return "its code owns its training loop" if training.loop else "its model is not of the mlp family"
 
 
 def rss_bytes() -> int:

@@ -94,10 +94,10 @@ class Stack:
         """Keep the present weights of these members as their best."""
         self.best = tf.where(tf.constant(list(improved))[:, None], self.weights, self.best)
 
-    def row(self, seat: Seat) -> tuple[np.ndarray, ...]:
-        """A member's weights, best weights and two slots, (P,) each."""
-        place = self.seats.index(seat)
-        return tuple(item[place].numpy() for item in (self.weights, self.best, *self.slots))
+    def rows(self) -> dict[int, list[np.ndarray]]:
+        """Each member's weights, best weights and two slots, (P,) each, by trial number."""
+        arrays = [item.numpy() for item in (self.weights, self.best, *self.slots)]
+        return {seat.lane.member.trial: [item[place] for item in arrays] for place, seat in enumerate(self.seats)}
 
     def best_row(self, seat: Seat) -> np.ndarray:
         """A member's best weights, (P,)."""
