@@ -21,6 +21,11 @@ hypothesis.settings.load_profile("ockham")
 DIALECTS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--every-fault` runs the whole fault matrix; without it every test of the matrix runs a slice."""
+    parser.addoption("--every-fault", action="store_true", help="run the whole fault matrix, not a slice of it")
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """URL of a PostgreSQL server's maintenance database."""
