@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -113,51 +114,65 @@ class Turns:
 
 
 class Together:
-    """Trains trials of the `mlp` family as one program where their data allows it, else one after the other.
+    """Trains the trials that can be stacked as one program, and then the others one after the other.
 
-    TensorFlow's import and the data's loading happen in a thread, so that a slice can be answered meanwhile.
+    TensorFlow's import, the data's loading and the building of the models happen in a thread, so that a slice can be
+    answered meanwhile.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._trainer: Trainer | None = None
+        self._trainers: list[Trainer] = []
         self._dropped: set[int] = set()  # before there was a trainer to tell
         self._choosing = threading.Thread(target=self._choose, name="cohort", daemon=True)
 
     @property
     def progress(self) -> int:
-        return self._trainer.progress if self._trainer is not None else 0
+        return sum(trainer.progress for trainer in self._trainers)
 
     def start(self) -> None:
         self._choosing.start()
 
     def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+        end = time.monotonic() + seconds
         self._choosing.join(seconds)
-        if self._trainer is None:
-            self._dropped.update(drop)
-            return Events()
-        drop = {*drop, *self._dropped}
+        self._dropped.update(drop)
+        events = Events()
+        if self._choosing.is_alive():
+            return events
+        for trainer in self._trainers:
+            left = end - time.monotonic()
+            news = trainer.advance(until if left > 0 else 0, max(0.0, left), self._dropped)
+            events.reports += news.reports
+            events.saved += news.saved
+            events.ended += news.ended
         self._dropped.clear()
-        return self._trainer.advance(until, seconds, drop)
+        return events
 
     def stop(self, seconds: float) -> bool:
         self._choosing.join(seconds)
-        return not self._choosing.is_alive() and (self._trainer is None or self._trainer.stop(seconds))
+        return not self._choosing.is_alive() and all(trainer.stop(seconds) for trainer in self._trainers)
 
     def _choose(self) -> None:
-        trainer: Trainer
+        cohort: Trainer | None = None
         try:
             from workers.devices import prepare
 
             prepare(self._assignment.resources)
             from workers.cohorts.training import Cohort
 
-            trainer = Cohort.of(self._assignment)
+            cohort, reasons = Cohort.of(self._assignment)
         except BaseException as error:  # what is wrong with the data, each trial finds out and says again
-            log.info("%s: its trials train one by one: %s", self._assignment.label, error)
-            trainer = Turns(self._assignment)
-        trainer.start()
-        self._trainer = trainer
+            reasons = {member.trial: sentence_of(error) for member in self._assignment.members}
+        for trial, reason in reasons.items():
+            log.info("%s: trial %d trains alone: %s", self._assignment.label, trial, reason)
+        alone = tuple(member for member in self._assignment.members if member.trial in reasons)
+        trainers = [cohort] if cohort is not None else []
+        if alone:
+            trainers.append(Turns(replace(self._assignment, members=alone)))
+        for trainer in trainers:
+            trainer.start()
+        self._trainers = trainers
 
 
 class Worker:
@@ -177,7 +192,7 @@ class Worker:
         self.stop()
         self.assignment = assignment
         self.trials += len(assignment.members)
-        self._trainer = Together(assignment) if assignment.training.model == "mlp" else Turns(assignment)
+        self._trainer = Turns(assignment) if assignment.training.loop else Together(assignment)
         self._trainer.start()
 
     def advance(self, until: int, seconds: float, drop: Collection[int] = ()) -> SliceResult:

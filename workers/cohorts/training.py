@@ -1,52 +1,57 @@
-"""An assignment of `mlp` trials in slices: grouped into stacks, trained in turns, reported member by member.
+"""The members of an assignment in slices: grouped into stacks, trained in turns, reported member by member.
 
-Nothing runs between two slices, so a stop is not asking again. Members whose networks differ in more than numbers are
-in different stacks. A checkpoint of a member that was trained otherwise cannot be used here: the trial starts anew.
+Nothing runs between two slices, so a stop is not asking again. Members whose models differ in more than numbers are in
+different stacks.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from workers import keras_files, models
+from workers import keras_files
 from workers.checkpoints import Checkpoints
 from workers.cohorts import files
-from workers.cohorts.layout import layout_of
-from workers.cohorts.source import Source, reason_against, source_of
-from workers.cohorts.stack import MOST_NUMBERS, Seat, Shape, Stack, first_row
+from workers.cohorts.placing import Place, places
+from workers.cohorts.stack import Seat, Stack
+from workers.cohorts.structure import Structure
 from workers.contract import Assignment
 from workers.data import Parts, load
 from workers.failures import NonFinite, cause_of, log_of, sentence_of
-from workers.gate import Events, Gate, Lane
+from workers.gate import Events, Gate
 from workers.progress import require_finite
 
 
 class Cohort:
     """Trains the members of an assignment together. See `workers.worker.Trainer` for its methods."""
 
-    def __init__(self, assignment: Assignment, parts: Parts) -> None:
+    def __init__(self, assignment: Assignment, parts: Parts, places: Mapping[int, Place]) -> None:
+        """`places`: by trial, of every member of the assignment."""
         self._training, self._parts = assignment.training, parts
         self._gate = Gate(assignment.members)
         self._checkpoints = {lane: Checkpoints(lane, assignment.training) for lane in self._gate.lanes}
         self._stacks: list[Stack] = []
-        self._waiting = list(self._gate.lanes)  # not in a stack yet
+        self._form(places)
 
     @classmethod
-    def of(cls, assignment: Assignment) -> Cohort:
-        """A cohort of the assignment's members. Raises ValueError where stacks cannot train on the study's data."""
+    def of(cls, assignment: Assignment) -> tuple[Cohort | None, dict[int, str]]:
+        """A cohort of those members that can be stacked, and by trial the sentence that says why another one cannot.
+
+        Raises DataError and its like where the study's data cannot be had.
+        """
         training = assignment.training
         if training.data is None:
             raise ValueError("A Keras study needs data: a file with a target column, or 'module:function'.")
         parts = load(training.data, training.import_paths)
-        if reason := reason_against(parts):
-            raise ValueError(f"{reason}.")
-        return cls(assignment, parts)
+        found, reasons = places(assignment, parts)
+        members = tuple(member for member in assignment.members if member.trial in found)
+        return cls(replace(assignment, members=members), parts, found) if members else None, reasons
 
     @property
     def progress(self) -> int:
@@ -65,7 +70,6 @@ class Cohort:
         self._gate.drop(drop)
         for stack in self._stacks:
             stack.drop(drop)
-        self._form()
         while (behind := self._next(until)) is not None:
             self._train(behind, end)
             if time.monotonic() >= end:
@@ -80,49 +84,31 @@ class Cohort:
 
     # --- forming stacks -------------------------------------------------------------------------------------------
 
-    def _form(self) -> None:
-        lanes, self._waiting = [lane for lane in self._waiting if not lane.over], []
-        if not lanes:
-            return
-        source = source_of(self._parts, self._training.seed)
-        grouped: defaultdict[Shape, list[tuple[Seat, tuple[Any, ...]]]] = defaultdict(list)
-        for lane in lanes:
-            try:
-                shape, seat, row = self._seat(lane, source)
-            except Exception as error:
-                lane.end(cause_of(error), sentence_of(error), log_of(error))
-                continue
+    def _form(self, places: Mapping[int, Place]) -> None:
+        grouped: defaultdict[tuple[Structure, int], list[tuple[Seat, Sequence[Any]]]] = defaultdict(list)
+        for lane in self._gate.lanes:
+            place = places[lane.member.trial]
+            seat = Seat(lane, place.hyper)
+            rows = self._resumed(seat, place.structure) or place.rows
             if seat.progress.over(self._training):
-                self._finish(seat, shape, row[1])
+                self._finish(seat, place.structure, rows[1])
             else:
-                grouped[shape].append((seat, row))
-        for shape, members in grouped.items():
-            most = max(1, MOST_NUMBERS // shape.layout.size)
-            for first in range(0, len(members), most):
-                seats, rows = zip(*members[first : first + most], strict=True)
-                self._stacks.append(Stack(shape, source, seats, rows))
+                grouped[place.structure, seat.progress.epoch].append((seat, rows))
+        for (structure, _), members in grouped.items():
+            for first in range(0, len(members), structure.most):
+                seats, begun = zip(*members[first : first + structure.most], strict=True)
+                self._stacks.append(Stack(structure, seats, begun))
 
-    def _seat(self, lane: Lane, source: Source) -> tuple[Shape, Seat, tuple[Any, ...]]:
-        params = models.complete(lane.member.params)
-        outputs = int(source.offset.shape[0])
-        layout = layout_of(params, int(source.train.x.shape[1]), outputs)
-        seat = Seat(lane, (params["learning_rate"], params["l1"], params["l2"], params["dropout"]))
-        row = self._resumed(seat, layout.size)
-        if row is None:
-            row = first_row(layout.initial(lane.member.seed, params["dropout"] > 0), params["optimizer"])
-        shape = Shape(layout, params["activation"], params["optimizer"], params["batch_size"], seat.progress.epoch)
-        return shape, seat, row
-
-    def _resumed(self, seat: Seat, size: int) -> tuple[Any, ...] | None:
+    def _resumed(self, seat: Seat, structure: Structure) -> Sequence[Any] | None:
         folder = self._checkpoints[seat.lane].open()
         if folder is None:
             return None
         try:
-            row, seat.progress = files.read(folder, size)
+            rows, seat.progress = files.read(folder, structure.shapes())
         except keras_files.NotThisModel as error:
             self._checkpoints[seat.lane].refuse(error)
             return None
-        return tuple(tf.constant(item) for item in row)
+        return [tf.constant(item) for item in rows]
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -166,12 +152,12 @@ class Cohort:
             seat.lane.end(cause_of(error), sentence_of(error), log_of(error))
             return
         if seat.progress.over(self._training):
-            self._finish(seat, stack.shape, stack.best_row(seat))
+            self._finish(seat, stack.structure, stack.best_row(seat))
 
-    def _finish(self, seat: Seat, shape: Shape, best: Any) -> None:
+    def _finish(self, seat: Seat, structure: Structure, best: Any) -> None:
         """Save a member's best weights, which the model that Keras builds for it takes, and end the trial."""
         epoch, lane = seat.progress.best_epoch, seat.lane
         if epoch is not None:
-            content = keras_files.weights(shape.layout.weights(np.asarray(best)), self._parts)
+            content = keras_files.weights(structure.arrays(np.asarray(best)), self._parts)
             self._checkpoints[lane].save("model", epoch, content)
         lane.end(best_epoch=epoch)
