@@ -59,6 +59,8 @@ class ActiveStudy:
         if definition.space is None:
             raise ValueError(f"Study {row.name!r} was stored without its search space.")
         self.space = definition.space
+        found = row.checked.get("liftable", ())
+        self.together, self.liftable = definition.together(found), definition.liftable(found)
         self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
         self.rule = rule(
             definition.pruner,
@@ -197,7 +199,7 @@ class ActiveStudy:
         """
         if self.halted:
             return ()
-        together = self.definition.together
+        together = self.together
         if queued := list(self.queue)[skip : skip + together]:
             suspects = [number for number in queued if not RETRIES.keys().isdisjoint(self.points[number].causes)]
             if suspects[:1] == queued[:1]:
@@ -236,10 +238,10 @@ class ActiveStudy:
         if self.ending() is not None:
             return
         number = len(self.points) + len(self.proposed)
-        size = min(self.definition.together, self.definition.trials - number)
+        size = min(self.together, self.definition.trials - number)
         try:
             given = [Proposal(params) for params in self.definition.enqueue[number : number + size]]
-            proposals = given or self.sampler.propose_together(number, size, self.definition.liftable)
+            proposals = given or self.sampler.propose_together(number, size, self.liftable)
         except Exhausted as exhausted:
             self.exhausted = str(exhausted)
             return

@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import keras_tuner
 import numpy as np
 from keras import layers
-
-from keras_models import blobs
-
-Hp = keras_tuner.HyperParameters
+from keras_tuner import HyperParameters as Hp
 
 
 def _rate(hp: Hp) -> float:
@@ -29,30 +25,12 @@ def _classifier(hp: Hp, hidden: list[Any], shape: tuple[int, ...] = (4,), **comp
     return model
 
 
-OPTIMIZERS: dict[str, Any] = {
-    "sgd": lambda hp: keras.optimizers.SGD(_rate(hp)),
-    "momentum": lambda hp: keras.optimizers.SGD(_rate(hp), momentum=hp.Float("momentum", 0.0, 0.99)),
-    "nesterov": lambda hp: keras.optimizers.SGD(_rate(hp), momentum=hp.Float("momentum", 0.0, 0.99), nesterov=True),
-    "rmsprop": lambda hp: keras.optimizers.RMSprop(_rate(hp), momentum=hp.Float("momentum", 0.0, 0.99)),
-    "centered": lambda hp: keras.optimizers.RMSprop(_rate(hp), rho=hp.Float("beta", 0.5, 0.99), centered=True),
-    "adagrad": lambda hp: keras.optimizers.Adagrad(_rate(hp)),
-    "adadelta": lambda hp: keras.optimizers.Adadelta(_rate(hp), rho=hp.Float("beta", 0.5, 0.99)),
-    "adam": lambda hp: keras.optimizers.Adam(_rate(hp), beta_1=hp.Float("beta", 0.5, 0.99)),
-    "amsgrad": lambda hp: keras.optimizers.Adam(_rate(hp), epsilon=1e-3, amsgrad=True),
-    "adamw": lambda hp: keras.optimizers.AdamW(_rate(hp), weight_decay=hp.Float("decay", 0.0, 0.1)),
-    "nadam": lambda hp: keras.optimizers.Nadam(_rate(hp), beta_2=hp.Float("beta", 0.5, 0.99)),
-    "adamax": lambda hp: keras.optimizers.Adamax(_rate(hp)),
-    "ftrl": lambda hp: keras.optimizers.Ftrl(_rate(hp), l1_regularization_strength=1e-3, beta=0.1),
-    "lion": lambda hp: keras.optimizers.Lion(_rate(hp), weight_decay=hp.Float("decay", 0.0, 0.1)),
-}
-
-
-def optimized(hp: Hp) -> keras.Model:
-    """A small dense model, whose optimizer is a hyperparameter."""
+def dense(hp: Hp) -> keras.Model:
+    """The optimizer keeps a number per member beside its numbers per weight."""
     model = keras.Sequential(
         [keras.Input((4,)), layers.Dense(5, "tanh", kernel_regularizer=_l2(hp)), layers.Dense(3, "softmax")]
     )
-    optimizer = OPTIMIZERS[hp.Choice("optimizer", list(OPTIMIZERS))](hp)
+    optimizer = keras.optimizers.Nadam(_rate(hp), weight_decay=1e-3)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     return model
 
@@ -115,9 +93,17 @@ def wide_and_deep(hp: Hp) -> keras.Model:
 
 
 def embedded(hp: Hp) -> keras.Model:
-    words = layers.Embedding(7, 3, embeddings_regularizer=_l2(hp))
-    hidden = [words, layers.GlobalAveragePooling1D(), layers.Dense(4, "relu")]
-    return _classifier(hp, hidden, (5,))
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            layers.Embedding(7, 3, embeddings_regularizer=_l2(hp)),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+    optimizer = keras.optimizers.SGD(_rate(hp), momentum=0.9)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    return model
 
 
 class Scaled(keras.layers.Layer):
@@ -131,7 +117,7 @@ class Scaled(keras.layers.Layer):
         return inputs * self._factor
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config()
+        return dict(super().get_config())
 
 
 def scaled(hp: Hp) -> keras.Model:
@@ -166,8 +152,12 @@ def subclassed(hp: Hp) -> keras.Model:
 
 
 def halves() -> Any:
-    """The blobs as two inputs."""
-    return tuple(({"wide": x[:, :2], "deep": x[:, 2:]}, y) for x, y in blobs())
+    """Three classes in two inputs of two columns."""
+    random = np.random.default_rng(4)
+    y = random.integers(0, 3, 120)
+    x = (random.normal(size=(3, 4))[y] + 0.5 * random.normal(size=(120, 4))).astype("float32")
+    split = {"wide": x[:, :2], "deep": x[:, 2:]}
+    return [({name: part[rows] for name, part in split.items()}, y[rows]) for rows in (slice(90), slice(90, None))]
 
 
 def words() -> Any:
@@ -176,3 +166,21 @@ def words() -> Any:
     x = random.integers(0, 7, (120, 5)).astype("int32")
     y = (x.sum(axis=1) % 3).astype("int64")
     return (x[:90], y[:90]), (x[90:], y[90:])
+
+
+def clipped(hp: Hp) -> keras.Model:
+    model = _classifier(hp, [layers.Dense(4, "relu")])
+    model.compile(keras.optimizers.SGD(_rate(hp), clipnorm=1.0), "sparse_categorical_crossentropy")
+    return model
+
+
+def active(hp: Hp) -> keras.Model:
+    return _classifier(hp, [layers.Dense(4, "relu", activity_regularizer=_l2(hp), name="hidden")])
+
+
+def bounded(hp: Hp) -> keras.Model:
+    return _classifier(hp, [layers.Dense(4, "relu", kernel_constraint=keras.constraints.MaxNorm(hp.Float("l2", 1, 2)))])
+
+
+def looked_up(hp: Hp) -> keras.Model:
+    return _classifier(hp, [layers.Embedding(7, 3, name="words"), layers.Flatten()], (5,))

@@ -68,7 +68,7 @@ class Pattern:
         row = tf.zeros([self.numbers])
         slots = tuple(_rows(slot) for slot in program.slots(row))
         number, pair = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)
-        sums, weights, hyper = program.begin(1)[0], _rows(row), tf.TensorSpec([None, None], tf.float64)
+        sums, weights, hyper = program.begin(1)[0], _rows(row), tf.TensorSpec([None, program.lifted], tf.float64)
         train, validation = (tf.nest.map_structure(_open, tensors(part)[0]) for part in (parts.train, parts.validation))
         numbers = tf.TensorSpec([None], tf.int64), *[number] * 4, pair, _rows(sums)
         self.train = _compiled(program.train, [(weights, *slots), hyper, train, *numbers])
@@ -86,7 +86,7 @@ class LiftedModels:
 
     @property
     def batches(self) -> int:
-        return -(-self.train_rows // self.batch_size)
+        return math.ceil(self.train_rows / self.batch_size)
 
     @property
     def most(self) -> int:
@@ -130,7 +130,8 @@ class LiftedModels:
     @property
     def train_rows(self) -> int:
         """Rows that are trained on."""
-        return tensors(self.parts.train)[1]
+        _, rows = tensors(self.parts.train)
+        return rows
 
 
 def row_of(model: keras.Model) -> np.ndarray:

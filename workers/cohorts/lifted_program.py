@@ -35,6 +35,7 @@ class LiftedProgram:
         """`pattern`: a compiled model whose weights and metrics exist."""
         self._model, self._vectorized = pattern, vectorized
         self._columns = columns(pattern)
+        self.lifted = self._columns.count
         self._settings = pattern.optimizer.get_config()
         self._update = UPDATES[type(pattern.optimizer).__name__]
         self._trained, self._fixed = pattern.trainable_weights, pattern.non_trainable_weights

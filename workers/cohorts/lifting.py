@@ -58,6 +58,11 @@ class Columns:
     noise: int  # noisy layers
     trainable: int  # weights, each with an L1 and an L2
 
+    @property
+    def count(self) -> int:
+        """Numbers in a row."""
+        return len(self.rates) + self.noise + 2 * self.trainable
+
     def split(self, hyper: Any) -> tuple[dict[str, Any], Any, Any, Any]:
         """Of rows (K, H): the optimizer's numbers by name (K, 1), noise rates, L1 and L2 per weight."""
         first, second = len(self.rates), len(self.rates) + self.noise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,8 @@ def _families(members: Sequence[Member], training: Training, parts: Parts) -> tu
 
 
 def _models(members: Sequence[Member], training: Training, parts: Parts) -> tuple[dict[int, Place], dict[int, str]]:
-    if parts.train.dataset is not None or parts.validation.dataset is not None:
-        return {}, {member.trial: "The data is a tf.data.Dataset." for member in members}
+    if reason := reason_against_models(parts):
+        return {}, {member.trial: reason for member in members}
     if len(members) == 1 and members[0].checkpoint is None:
         return {}, {members[0].trial: "No other trial was there to train with."}
     reasons: dict[int, str] = {}
@@ -77,7 +77,7 @@ def _models(members: Sequence[Member], training: Training, parts: Parts) -> tupl
         except Exception as error:
             reasons[member.trial] = str(error) if isinstance(error, CannotStack) else sentence_of(error)
             continue
-        groups[specimen.lifted.rest, batch_size(member)].append(specimen)
+        groups[specimen.lifted.rest, batch_size(member.params)].append(specimen)
     found: dict[int, Place] = {}
     for (_, size), specimens in groups.items():
         placed, others = place_group(specimens, size, training, parts)
@@ -150,6 +150,15 @@ def _begun(structure: LiftedModels, specimen: Specimen) -> Place:
     return Place(structure, specimen.lifted.values, [weights, weights, *slots])
 
 
-def batch_size(member: Member) -> int:
-    """Rows per step of a member that Keras' own `fit` would train."""
-    return int(member.params.get("batch_size", BATCH_SIZE))
+def batch_size(params: Mapping[str, Any]) -> int:
+    """Rows per step of a trial of a user's model."""
+    return int(params.get("batch_size", BATCH_SIZE))
+
+
+def reason_against_models(parts: Parts) -> str | None:
+    """None where stacks can train users' models on this data, else why not."""
+    if parts.train.dataset is not None or parts.validation.dataset is not None:
+        return "The data is a tf.data.Dataset."
+    if keras.config.dtype_policy().name != "float32":
+        return f"Keras computes in {keras.config.dtype_policy().name}."
+    return None
