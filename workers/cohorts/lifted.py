@@ -38,8 +38,8 @@ class Pattern:
         self.model = model
         self._build_metrics(tensors(parts.train)[0])
         self._trained = [*model.trainable_weights, *model.non_trainable_weights]
-        self.numbers = sum(math.prod(weight.shape) for weight in self._trained)
-        self.activations = sum(map(_outputs, model._flatten_layers(include_self=False)))
+        self.numbers: int = sum(math.prod(weight.shape) for weight in self._trained)
+        self.activations: int = sum(map(_outputs, model._flatten_layers(include_self=False)))
         self.vectorized = 2 * self.numbers <= MOST_NUMBERS
         if self.vectorized:
             try:
