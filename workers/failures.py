@@ -17,6 +17,10 @@ class NonFinite(Exception):
     """A loss or the objective became NaN or infinite."""
 
 
+class CannotStack(Exception):
+    """Trials cannot be trained as one program and are trained one by one. Its text says why, for people to read."""
+
+
 class StorageFailed(Exception):
     """An artifact could not be written: disk full, no permission, mount gone."""
 

@@ -17,13 +17,12 @@ import tensorflow as tf
 
 from search_spaces import InvalidSpace, Space, from_keras_tuner
 from workers import models
-from workers.cohorts.lifting import CannotStack
 from workers.cohorts.rehearsing import liftable
 from workers.contract import CheckReport, Member, Training
 from workers.data import DataError, Part, Parts, load
 from workers.entry_points import EntryPointError
 from workers.export import probe
-from workers.failures import NonFinite, sentence_of
+from workers.failures import CannotStack, NonFinite, sentence_of
 from workers.gate import Gate
 from workers.graphs import dismantle
 from workers.hyperparameters import asked, explore
@@ -104,6 +103,8 @@ class Rehearsal:
             self._liftable = liftable(self._training, space, parts)
         except CannotStack as error:
             self._alone = str(error)
+        except Exception as error:  # nothing that only stacks need may stop a study
+            self._alone = sentence_of(error)
         finally:
             keras.backend.clear_session()
 

@@ -19,15 +19,16 @@ import numpy as np
 import tensorflow as tf
 
 from workers.cohorts.lifted_program import LiftedProgram
-from workers.cohorts.lifting import CannotStack, Lifted
+from workers.cohorts.lifting import Lifted
 from workers.cohorts.structure import Rows, Span, named, order
 from workers.data import Parts
+from workers.failures import CannotStack
 from workers.feeding import EVALUATION_ROWS, tensors
 from workers.training import steps_per_execution
 
 MOST_NUMBERS = 1_000_000  # weights in a stack: beyond the caches of a core, members are faster alone (measured)
 MOST_ACTIVATIONS = 2**24  # numbers that a batch leaves in the layers of all members, 64 MiB: memory, not speed
-MOST_PATTERNS = 12  # kept per process
+MOST_PATTERNS = 8  # kept per process, about 20 MiB each
 
 
 class Pattern:

@@ -20,10 +20,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for.pfor import RegisterPFor, wrap
 
-from workers.cohorts.lifting import CannotStack, columns
+from workers.cohorts.lifting import columns
 from workers.cohorts.noise import common_noise
 from workers.cohorts.structure import Rows
 from workers.cohorts.updates import UPDATES, decayed
+from workers.failures import CannotStack
 
 _F, _N = tf.float32, tf.int64
 

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from workers.cohorts.updates import UPDATES
+from workers.failures import CannotStack
 
 RATES = ("learning_rate", "weight_decay", "momentum", "rho", "beta_1", "beta_2", "epsilon")
 """Arguments of an optimizer in which members may differ."""
@@ -35,10 +36,6 @@ _OPTIONS = {
     "gradient_accumulation_steps": "accumulates gradients",
     "loss_scale_factor": "scales the loss",
 }
-
-
-class CannotStack(ValueError):
-    """A trial has to train alone. The sentence says why."""
 
 
 @dataclass(frozen=True)

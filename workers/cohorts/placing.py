@@ -16,12 +16,12 @@ from workers.cohorts import family, files
 from workers.cohorts import lifted as patterns
 from workers.cohorts.comparison import Specimen, differences
 from workers.cohorts.lifted import LiftedModels, Pattern, row_of
-from workers.cohorts.lifting import CannotStack, lift
+from workers.cohorts.lifting import lift
 from workers.cohorts.source import reason_against, source_of
 from workers.cohorts.structure import Structure
 from workers.contract import Assignment, Member, Training
 from workers.data import Parts
-from workers.failures import sentence_of
+from workers.failures import CannotStack, sentence_of
 from workers.seeds import set_seeds
 from workers.training import BATCH_SIZE
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from search_spaces import Space
 from workers.cohorts.comparison import Specimen
-from workers.cohorts.lifting import CannotStack
 from workers.cohorts.placing import batch_size, place_group, reason_against_models, specimen_of
 from workers.contract import Member, Training
 from workers.data import Parts
+from workers.failures import CannotStack
 
 OURS = {"batch_size"}  # of all rows of a stack
 
