@@ -1,8 +1,11 @@
-"""Artifacts: where complete bytes lie. The bytes come first and the row second, never the other way round."""
+"""Artifacts: where complete bytes lie. The bytes come first and the row second, never the other way round.
+
+One folder may hold what several trials saved together: each has a row of its own with the folder's key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, delete, select
@@ -10,6 +13,8 @@ from sqlalchemy.orm import Session
 
 from db import dialects, trials
 from db.tables import Artifact, ModelVersion, Trial, table
+
+_AT_ONCE = 500  # rows in one statement; SQLite allows 32766 bound values
 
 
 @dataclass(frozen=True)
@@ -22,17 +27,17 @@ class New:
     epoch: int  # whose weights these are
     key: str  # the folder's key in the artifact store
     sha256: str  # of the folder's manifest.json
-    bytes: int
+    bytes: int  # of the whole folder
 
 
 def add(s: Session, new: Sequence[New]) -> set[tuple[int, int]]:
     """Store what attempts saved. Returns the attempts, as `(trial_id, token)`, whose token is not stale; only theirs
-    is stored. A key that is there already is kept as it is.
+    is stored. A trial's row with the same key is kept as it is.
     """
     current = trials.fenced(s, {(item.trial_id, item.token) for item in new})
     rows = [vars(item) for item in new if (item.trial_id, item.token) in current]
     if rows:
-        s.execute(dialects.insert(s, table(Artifact)).on_conflict_do_nothing(index_elements=["key"]), rows)
+        s.execute(dialects.insert(s, table(Artifact)).on_conflict_do_nothing(index_elements=["key", "trial_id"]), rows)
     return current
 
 
@@ -63,9 +68,11 @@ def promoted_trials(s: Session, study_id: int) -> set[int]:
     return set(s.scalars(rows.where(Trial.study_id == study_id, ModelVersion.state != "failed")))
 
 
-def remove(s: Session, artifact_id: int) -> None:
-    """Forget an artifact; its bytes may be deleted once this is committed."""
-    s.execute(delete(table(Artifact)).where(Artifact.id == artifact_id))
+def remove(s: Session, ids: Collection[int]) -> None:
+    """Forget these rows; bytes that no other row points to may be deleted once this is committed."""
+    stale = sorted(ids)
+    for start in range(0, len(stale), _AT_ONCE):
+        s.execute(delete(table(Artifact)).where(Artifact.id.in_(stale[start : start + _AT_ONCE])))
 
 
 def _newest(trial_id: int, kind: str) -> Select[Artifact]:

@@ -39,6 +39,31 @@ def _postgresql(element: _Clock, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(clock_timestamp() + make_interval(secs => {seconds}))" if seconds else "clock_timestamp()"
 
 
+class _SecondsBetween(FunctionElement[float]):
+    """Seconds from the first moment to the second."""
+
+    name = "ockham_seconds_between"
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(_SecondsBetween, "sqlite")
+def _sqlite_seconds(element: _SecondsBetween, compiler: SQLCompiler, **kw: Any) -> str:
+    start, stop = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"((julianday({stop}) - julianday({start})) * 86400.0)"  # exact to 0.1 ms
+
+
+@compiles(_SecondsBetween, "postgresql")
+def _postgresql_seconds(element: _SecondsBetween, compiler: SQLCompiler, **kw: Any) -> str:
+    start, stop = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"extract(epoch FROM {stop} - {start})::float8"
+
+
+def seconds_between(start: Any, stop: Any) -> ColumnElement[float]:
+    """Seconds from one moment to another."""
+    return _SecondsBetween(start, stop)
+
+
 def now() -> ColumnElement[datetime]:
     """The current time."""
     return _Clock()

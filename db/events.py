@@ -24,3 +24,9 @@ def listing(s: Session, study_id: int | None = None, limit: int = 100) -> list[E
 def count(s: Session, kind: str, study_id: int) -> int:
     """How often something happened to a study."""
     return s.scalars(select(func.count()).where(Event.study_id == study_id, Event.kind == kind)).one()
+
+
+def latest(s: Session, kind: str, trial_id: int) -> Event | None:
+    """What happened to a trial last."""
+    rows = select(Event).where(Event.trial_id == trial_id, Event.kind == kind)
+    return s.scalars(rows.order_by(Event.id.desc()).limit(1)).one_or_none()

@@ -7,6 +7,7 @@ stale coordinator writes is ever committed.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import clock, dialects, states
+from db import clock, configurations, dialects, states
 from db.errors import AlreadyExists
 from db.tables import Study, Trial, finite, table
 from db.types import clean
@@ -27,8 +28,17 @@ class StudyEntry:
     name: str
     state: str
     counts: dict[str, int]  # trials per state; states without a trial are absent
-    best_value: float | None  # of its completed trials, in the direction that its definition names
+    best_value: float | None  # of its completed trials or, with repeats, the best mean of a configuration
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the trials of a study come to."""
+
+    counts: dict[str, int]  # trials per state; states without a trial are absent
+    epochs: int  # that were reported
+    failures: dict[str, int]  # failed trials per cause
 
 
 def create(
@@ -65,7 +75,7 @@ def names(s: Session) -> list[str]:
 
 
 def listing(s: Session) -> list[StudyEntry]:
-    """All studies, oldest first: two statements, however many studies and trials there are."""
+    """All studies, oldest first: two statements, however many trials there are, and two per study with repeats."""
     counts: dict[int, dict[str, int]] = {}
     extremes: dict[int, tuple[float | None, float | None]] = {}
     good = and_(Trial.state == "complete", finite(Trial.value))
@@ -76,14 +86,30 @@ def listing(s: Session) -> list[StudyEntry]:
         counts.setdefault(study_id, {})[state] = count
         if state == "complete":
             extremes[study_id] = (values[0], values[1])
-    rows = s.scalars(select(Study).order_by(Study.id))
-    return [_entry(row, counts.get(row.id, {}), *extremes.get(row.id, (None, None))) for row in rows]
+    rows = s.scalars(select(Study).order_by(Study.id)).all()
+    return [_entry(s, row, counts.get(row.id, {}), *extremes.get(row.id, (None, None))) for row in rows]
 
 
 def counts(s: Session, study_id: int) -> dict[str, int]:
     """Trials per state; states without a trial are absent."""
     grouped = select(Trial.state, func.count()).where(Trial.study_id == study_id).group_by(Trial.state)
     return dict(s.execute(grouped).all())
+
+
+def totals(s: Session, study_id: int) -> Totals:
+    """What the study's trials come to: one statement, however many they are."""
+    grouped = (
+        select(Trial.state, Trial.cause, func.count(), func.sum(Trial.epochs))
+        .where(Trial.study_id == study_id)
+        .group_by(Trial.state, Trial.cause)
+    )
+    counts, failures, epochs = Counter[str](), Counter[str](), 0
+    for state, cause, count, reported in s.execute(grouped):
+        counts[state] += count
+        epochs += reported
+        if state == "failed":
+            failures[str(cause)] += count
+    return Totals(dict(counts), epochs, dict(failures))
 
 
 def runnable(s: Session) -> list[Study]:
@@ -137,8 +163,11 @@ def finish(s: Session, study_id: int, state: str, reason: str) -> bool:
     return s.scalars(statement.returning(Study.id)).one_or_none() is not None
 
 
-def _entry(row: Study, counts: dict[str, int], lowest: float | None, highest: float | None) -> StudyEntry:
-    best = highest if row.definition.get("direction") == "maximize" else lowest
+def _entry(s: Session, row: Study, counts: dict[str, int], lowest: float | None, highest: float | None) -> StudyEntry:
+    direction, repeats = row.definition.get("direction", "minimize"), row.definition.get("repeats", 1)
+    best = highest if direction == "maximize" else lowest
+    if repeats > 1:
+        best = configurations.best_mean(s, row.id, direction, repeats)
     return StudyEntry(row.name, row.state, counts, best, row.created_at)
 
 

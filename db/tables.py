@@ -149,6 +149,7 @@ class Attempt(Base):
     message: Mapped[str] = mapped_column(insert_default="")
     log: Mapped[str] = mapped_column(insert_default="")  # at most 64 KiB
     resumed_from: Mapped[int | None]  # epoch of the checkpoint it began with; None: began at epoch 0
+    trained: Mapped[str | None]  # how its worker trains it, in words; None: it has not said so yet
 
 
 def _of_attempt(*more: Any) -> tuple[Any, ...]:
@@ -190,7 +191,7 @@ class Decision(Base):
 
 
 class Artifact(Base):
-    """Bytes that are complete in the artifact store."""
+    """What a trial has in a folder of the artifact store. Trials that were trained together may share the folder."""
 
     __tablename__ = "artifact"
 
@@ -199,12 +200,12 @@ class Artifact(Base):
     token: Mapped[int]
     kind: Mapped[str]  # "checkpoint" or "model"
     epoch: Mapped[int]  # whose weights these are
-    key: Mapped[str] = mapped_column(unique=True)  # the folder in the artifact store
+    key: Mapped[str]  # the folder in the artifact store
     sha256: Mapped[str]  # of its manifest.json
-    bytes: Mapped[int] = mapped_column(BigInteger())
+    bytes: Mapped[int] = mapped_column(BigInteger())  # of the whole folder: count each key once
     created_at: Mapped[datetime] = mapped_column(insert_default=clock.now())
 
-    __table_args__ = _of_attempt(Index(None, "trial_id", "kind"))
+    __table_args__ = _of_attempt(UniqueConstraint("key", "trial_id"), Index(None, "trial_id", "kind"))
 
 
 class Model(Base):

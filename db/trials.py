@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, bindparam, case, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db import clock, states
@@ -209,13 +208,14 @@ def causes(s: Session, study_id: int) -> dict[int, list[str]]:
 
 def active_seconds(s: Session, study_id: int) -> float:
     """Seconds during which at least one attempt of the study ran: the union of the attempts' intervals."""
-    until = func.coalesce(Attempt.ended_at, Attempt.heartbeat_at)
-    intervals = select(Attempt.started_at, until).join(Trial, Trial.id == Attempt.trial_id)
-    total, covered = 0.0, None
-    for start, stop in s.execute(intervals.where(Trial.study_id == study_id).order_by(Attempt.started_at)):
-        total += _beyond(start, stop, covered)
-        covered = stop if covered is None else max(covered, stop)
-    return total
+    stop = func.coalesce(Attempt.ended_at, Attempt.heartbeat_at).label("stop")
+    intervals = select(Attempt.started_at.label("start"), stop).join(Trial, Trial.id == Attempt.trial_id)
+    rows = intervals.where(Trial.study_id == study_id).subquery()
+    earlier = func.max(rows.c.stop).over(order_by=(rows.c.start, rows.c.stop), rows=(None, -1))
+    covered = select(rows.c.start, rows.c.stop, earlier.label("until")).subquery()
+    begin = case((covered.c.until > covered.c.start, covered.c.until), else_=covered.c.start)
+    own = case((covered.c.stop > begin, clock.seconds_between(begin, covered.c.stop)), else_=0.0)
+    return float(s.scalars(select(func.coalesce(func.sum(own), 0.0))).one())
 
 
 def _of(study_id: int) -> Select[Trial]:
@@ -257,8 +257,3 @@ def _named(end: End, **values: Any) -> dict[str, Any]:
         "the_token": end.token,
         **{f"new_{name}": value for name, value in values.items()},
     }
-
-
-def _beyond(start: datetime, stop: datetime, covered: datetime | None) -> float:
-    begin = start if covered is None else max(start, covered)
-    return max(0.0, (stop - begin).total_seconds())

@@ -16,6 +16,13 @@ def descent(run: Any) -> None:
         run.report({"val_loss": floor + 1.0 / (epoch + 1), "seen": float(seen)}, state={"seen": seen})
 
 
+def tested(run: Any) -> None:
+    """A loop that scores each epoch on rows of its own that choose nothing, as `test_loss`."""
+    for epoch in range(run.epoch, run.epochs):
+        loss = run.params["x"] + 1.0 / (epoch + 1)
+        run.report({"val_loss": loss, "test_loss": loss + 0.25}, state={"epoch": epoch})
+
+
 def slow_descent(run: Any) -> None:
     """`descent` with a tenth of a second per epoch, so that something can happen in its middle."""
     floor = (run.params["x"] - 0.3) ** 2
@@ -40,3 +47,15 @@ def ten_reports(run: Any) -> None:
     """An empty trial: ten reports and nothing else."""
     for epoch in range(run.epoch, run.epochs):
         run.report({"val_loss": run.params["x"] / (epoch + 1)})
+
+
+def seeded(run: Any) -> None:
+    """A falling loss whose floor depends on the parameters and, by up to 0.1, on the seed.
+
+    Where `x` is below 0.1 it diverges with every odd seed, so that only some repeats of a configuration fail.
+    """
+    luck = run.seed % 1000 / 10_000
+    broken = run.params["x"] < 0.1 and run.seed % 2
+    for epoch in range(run.epoch, run.epochs):
+        value = float("nan") if broken else (run.params["x"] - 0.3) ** 2 + luck + 1.0 / (epoch + 1)
+        run.report({"val_loss": value}, state={"epoch": epoch})

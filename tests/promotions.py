@@ -26,13 +26,13 @@ from workers.launchers import launcher
 FILES = {"saved_model.pb": b"graph", "variables/variables.index": b"weights"}
 
 
-def finished_study(database: Database, url: str, home: Path) -> Settings:
+def finished_study(database: Database, url: str, home: Path, loop: str = "descent") -> Settings:
     """A finished study whose best trial has a model artifact."""
     settings = Settings.load({}, home=home, database=url, import_paths=str(Path.cwd()))
     space = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
     form = {
         "name": "study",
-        "loop": "tests.loops:descent",
+        "loop": f"tests.loops:{loop}",
         "space": space,
         "objective": "val_loss",
         "trials": 3,
@@ -57,7 +57,7 @@ def fake_export(definition: Any, trial: Any, artifact: Any, settings: Settings, 
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
     scores = {"validation": {"loss": trial.value}, "test": {"loss": 0.5}}
     (staging / "assets.extra/ockham.json").write_text(json.dumps({"files": hashes, "scores": scores}))
-    return scores
+    return {"scores": scores}
 
 
 def fake_verify(path: str) -> list[str]:

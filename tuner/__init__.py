@@ -19,10 +19,13 @@ if TYPE_CHECKING:
         TunerError,
         UnknownName,
     )
+    from tuner.final_score import FinalScore
     from tuner.promotion import PromotedVersion
-    from tuner.results import StudySummary, TrialResult
+    from tuner.results import ConfigurationResult, StudySummary, TrialResult
 
 __all__ = [
+    "ConfigurationResult",
+    "FinalScore",
     "InvalidInput",
     "InvalidStudy",
     "NothingToPromote",
@@ -44,8 +47,9 @@ __all__ = [
 _HOMES = {
     "tuner.api": ("Study", "create_study", "load_study"),
     "tuner.configuration": ("Settings",),
+    "tuner.final_score": ("FinalScore",),
     "tuner.promotion": ("PromotedVersion",),
-    "tuner.results": ("StudySummary", "TrialResult"),
+    "tuner.results": ("ConfigurationResult", "StudySummary", "TrialResult"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

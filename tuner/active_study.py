@@ -9,19 +9,18 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 
 from db import reports, trials
 from db.engine import Session
 from db.tables import Study, Trial
 from tuner.budgets import Budget, Progress
 from tuner.definition import StudyDefinition
-from tuner.outcomes import RETRIES, best_point
+from tuner.outcomes import best_point, company, losses
+from tuner.repeats import OVER, Configurations, Point, numbers_of
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
-
-FINISHED = ("complete", "pruned", "failed", "cancelled")
 
 
 @dataclass
@@ -32,20 +31,6 @@ class Attempt:
     number: int
     token: int
     epoch: int = 0  # epochs reported by this attempt
-
-
-@dataclass
-class Point:
-    """A trial as the sampler and the budgets see it."""
-
-    number: int
-    params: dict[str, Any]
-    notes: dict[str, Any]
-    state: str = "queued"
-    value: float | None = None
-    curve: dict[int, float] = field(default_factory=dict)  # objective by epoch
-    seconds: float = 0.0  # spent on reported epochs
-    causes: list[str] = field(default_factory=list)  # why attempts at it ended early, oldest first
 
 
 class ActiveStudy:
@@ -72,12 +57,13 @@ class ActiveStudy:
         )
         self.budget = Budget.of(definition)
         self.points: dict[int, Point] = {}
+        self.configurations = Configurations(self.points, definition.repeats)
         self.queue: deque[int] = deque()  # numbers of trials that have a row and wait for a worker
         self.proposed: deque[tuple[int, Proposal]] = deque()  # proposals that have no row yet
         self.running: dict[int, Attempt] = {}
         self.has_artifacts = False  # whether housekeeping has anything to look at
         self.exhausted: str | None = None  # why the sampler has no more points, where it has none
-        self.best: tuple[int, float] | None = None
+        self.best: tuple[int, float] | None = None  # number of the best trial, and the objective (a mean with repeats)
         self.since_best = 0  # finished trials since the best one
         self._states: Counter[str] = Counter()
         self._epochs = 0
@@ -104,12 +90,11 @@ class ActiveStudy:
         self.points[point.number] = point
         self._states[point.state] += 1
         self._epochs += len(point.curve)
-        for epoch, value in point.curve.items():
-            self.rule.observe(point.number, epoch, value)
+        for epoch in point.curve:
+            self._tell_rule(point.number, epoch)
         if point.state == "queued":
             self.queue.append(point.number)
-        self._judge(point)
-        self._tell(point)
+        self._digest(point)
 
     def move(self, number: int, state: str, value: float | None = None) -> None:
         """Record that a trial's row changed its state."""
@@ -121,8 +106,7 @@ class ActiveStudy:
             self.queue.appendleft(number)
         if state != "running":
             self.running.pop(number, None)
-        self._judge(point)
-        self._tell(point)
+        self._digest(point)
 
     def report(self, number: int, epoch: int, value: float | None, seconds: float) -> None:
         """Record one epoch. Saying the same epoch again changes nothing but its value."""
@@ -131,31 +115,34 @@ class ActiveStudy:
             self._epochs += 1
             point.seconds += seconds
         point.curve[epoch] = float("nan") if value is None else value
-        self.rule.observe(number, epoch, point.curve[epoch])
+        self._tell_rule(number, epoch)
 
-    def _judge(self, point: Point) -> None:
+    def _digest(self, point: Point) -> None:
+        """Count a trial that is over, and tell the sampler how its configuration stands: once, whatever its repeats."""
         if point.state in ("complete", "pruned", "failed"):
             self.since_best += 1
-        if point.state == "complete" and point.value is not None:
-            if best_point({0: point.value, 1: self.best[1] if self.best else None}, self.definition.direction) == (
-                0,
-                point.value,
-            ):
-                if self.best is None or point.value != self.best[1]:
-                    self.best, self.since_best = (point.number, point.value), 0
+        known = self.configurations.known(point.number)
+        if known.state == "complete" and known.value is not None:
+            direction = self.definition.direction
+            better = best_point({0: known.value, 1: self.best[1] if self.best else None}, direction) == (0, known.value)
+            if better and (self.best is None or known.value != self.best[1]):
+                trial = best_point({repeat.number: repeat.value for repeat in self._same(point)}, direction)
+                self.best, self.since_best = (trial[0] if trial else point.number, known.value), 0
+        self.sampler.observe(known)
 
-    def _tell(self, point: Point) -> None:
-        state = {"queued": "running", "cancelled": "failed"}.get(point.state, point.state)
-        self.sampler.observe(
-            Observation(point.number, state, point.params, point.value, dict(point.curve), point.notes)  # type: ignore[arg-type]
-        )
+    def _same(self, point: Point) -> list[Point]:
+        return self.configurations.repeats_of(point.number)
+
+    def _tell_rule(self, number: int, epoch: int) -> None:
+        first = self.configurations.first(number)
+        self.rule.observe(first, epoch, self.configurations.value_at(number, epoch))
 
     # --- what to do next ----------------------------------------------------------------------------------------
 
     def progress(self) -> Progress:
         """What the budgets are compared with."""
         return Progress(
-            finished=sum(self._states[state] for state in FINISHED),
+            finished=sum(self._states[state] for state in OVER),
             started=len(self.points) + len(self.proposed),
             failures=self._states["failed"],
             epochs=self._epochs,
@@ -182,7 +169,12 @@ class ActiveStudy:
     @property
     def idle(self) -> bool:
         """Whether nothing of the study is running, and nothing waits that may still start."""
-        return not self.running and (self.halted or not (self.queue or self.proposed))
+        return not self.running and (self.halted or not (self.queue or self.proposed or self._unproposed))
+
+    @property
+    def _unproposed(self) -> int:
+        """Repeats of the last configuration that a coordinator which went away had proposed and left without a row."""
+        return -(len(self.points) + len(self.proposed)) % self.definition.repeats
 
     @property
     def final_state(self) -> str:
@@ -194,17 +186,16 @@ class ActiveStudy:
     def waiting(self, skip: int) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
 
-        Queued trials come first, then proposals; new ones are asked for when both are used up. A trial whose worker
-        was lost is given a worker of its own: one that ends its worker must not take the same others with it twice.
+        Queued trials come first, then proposals; new ones are asked for when both are used up. Trials whose worker was
+        lost are given to several workers, apart from others: one that ends its worker is soon alone.
         """
         if self.halted:
             return ()
         together = self.together
         if queued := list(self.queue)[skip : skip + together]:
-            suspects = [number for number in queued if not RETRIES.keys().isdisjoint(self.points[number].causes)]
-            if suspects[:1] == queued[:1]:
-                return (queued[0],)
-            return tuple(queued[: queued.index(suspects[0])] if suspects else queued)
+            lost = losses(self.points[queued[0]].causes)
+            alike = takewhile(lambda number: losses(self.points[number].causes) == lost, queued)
+            return tuple(islice(alike, company(together, lost)))
         ahead = max(0, skip - len(self.queue))
         if ahead >= len(self.proposed):
             self.propose()
@@ -234,28 +225,47 @@ class ActiveStudy:
         return self.budget.failed(progress) or self.budget.exhausted(progress) or self.exhausted
 
     def propose(self) -> None:
-        """Put what a worker gets next in `proposed`, unless the study is ending or the sampler has no more points."""
+        """Put what a worker gets next in `proposed`, unless the study is ending or the sampler has no more points.
+
+        A configuration that has begun gets all its repeats, whatever the budgets say: without them it is worth nothing.
+        """
+        number, repeats = len(self.points) + len(self.proposed), self.definition.repeats
+        if missing := self._unproposed:
+            begun = self.points[number - 1]
+            self.proposed.extend((number + k, Proposal(begun.params, begun.notes)) for k in range(missing))
+            return
         if self.ending() is not None:
             return
-        number = len(self.points) + len(self.proposed)
-        size = min(self.together, self.definition.trials - number)
+        first, size = number // repeats, max(1, self.together // repeats)
+        size = min(size, self.definition.trials // repeats - first)
         try:
-            given = [Proposal(params) for params in self.definition.enqueue[number : number + size]]
-            proposals = given or self.sampler.propose_together(number, size, self.liftable)
+            given = [Proposal(params) for params in self.definition.enqueue[first : first + size]]
+            proposals = given or self.sampler.propose_together(first, size, self.liftable)
         except Exhausted as exhausted:
             self.exhausted = str(exhausted)
             return
-        for following, proposal in enumerate(proposals, number):
-            self.proposed.append((following, proposal))
+        for following, proposal in enumerate(proposals, first):
+            self.proposed.extend((trial, proposal) for trial in numbers_of(following, repeats))
             self.sampler.observe(Observation(following, "running", proposal.params, None, {}, proposal.notes))
 
     def until(self, attempt: Attempt) -> int:
         """The epoch at which the next decision about a trial is due."""
-        return self.rule.next_rung(attempt.number, attempt.epoch)
+        return self.rule.next_rung(self.configurations.first(attempt.number), attempt.epoch)
 
     def decide(self, number: int, epoch: int) -> Decision:
-        """Whether a trial that stands at a rung goes on."""
-        return self.rule.decide(number, epoch, self.points[number].curve)
+        """Whether a trial that stands at a rung goes on. The repeats of a configuration are judged by their mean."""
+        known = self.configurations
+        decision = self.rule.decide(known.first(number), epoch, known.curve(number))
+        if self.definition.repeats == 1:
+            return decision
+        lost = known.lost(number)
+        if lost is not None and decision.action == "continue":
+            reason = (
+                f"Stopped at epoch {epoch}: trial {lost.number}, a repeat of the same configuration, was {lost.state}."
+            )
+            return replace(decision, action="stop", reason=reason)
+        means = "These are means over the repeats of a configuration, which is named by its first trial."
+        return replace(decision, reason=f"{decision.reason} {means}")
 
 
 def _point(trial: Trial, curve: dict[int, float], causes: list[str]) -> Point:

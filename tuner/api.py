@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from db import studies
 from db.engine import Database
 from search_spaces import Space
-from tuner import promotion, results, running, submission
+from tuner import promotion, results, running, scoring, submission
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
-from tuner.results import StudySummary, TrialResult
+from tuner.final_score import FinalScore
+from tuner.results import ConfigurationResult, StudySummary, TrialResult
 from workers.contract import Launcher
 
 if TYPE_CHECKING:
@@ -157,6 +158,14 @@ class Study:
             self.database, self.settings, self.name, trial=trial, name=name, alias=alias, directory=directory
         )
 
+    def final_score(self) -> FinalScore:
+        """What the best trial scores on the test part, which has chosen nothing: the number to expect.
+
+        The study must be over. The reading is counted; asked again, it tells what was read.
+        Raises like `tuner.scoring.score`.
+        """
+        return scoring.score(self.database, self.settings, self.name)
+
     # --- looking --------------------------------------------------------------------------------------------------
 
     @property
@@ -165,12 +174,22 @@ class Study:
         return results.trial_results(self.database, self.name)
 
     @property
+    def configurations(self) -> list[ConfigurationResult]:
+        """Every configuration so far, by number: with `repeats`, the mean and its standard error over the seeds."""
+        return results.configuration_results(self.trials, self.definition.repeats)
+
+    @property
     def best_trial(self) -> TrialResult:
-        """The completed trial with the best finite objective. Raises InvalidInput while there is none."""
-        best = self.summary().best
-        if best is None:
-            raise InvalidInput(f"Study {self.name!r} has no completed trial with a finite objective yet.")
-        return best
+        """The completed trial with the best finite objective; with `repeats`, the best one of the best configuration.
+
+        Raises InvalidInput while there is none.
+        """
+        return self._best()[0]
+
+    @property
+    def best_configuration(self) -> ConfigurationResult:
+        """The configuration with the best mean over its repeats. Raises InvalidInput while there is none."""
+        return self._best()[1]
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -178,19 +197,33 @@ class Study:
 
     @property
     def best_value(self) -> float:
-        return float(self.best_trial.value or 0.0)
+        """The objective of the best trial; with `repeats`, the mean of the best configuration."""
+        return float(self.best_configuration.value or 0.0)
+
+    def _best(self) -> tuple[TrialResult, ConfigurationResult]:
+        now = self.summary()
+        if now.best is None or now.best_configuration is None:
+            what = (
+                "completed trial" if self.definition.repeats == 1 else "configuration whose repeats are all complete,"
+            )
+            raise InvalidInput(f"Study {self.name!r} has no {what} with a finite objective yet.")
+        return now.best, now.best_configuration
 
     def summary(self) -> StudySummary:
         """The study at a glance."""
         return results.summary(self.database, self.name)
 
     def trials_dataframe(self) -> pandas.DataFrame:
-        """One row per trial: number, state, value, best_epoch, epochs, seconds, attempts, cause, params_NAME."""
+        """One row per trial: number, configuration, state, value, best_epoch, epochs, seconds, attempts, cause, and
+        params_NAME for each parameter. With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
+        """
         import pandas
 
-        columns = ("number", "state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
+        columns = ("state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
         rows = [
             {
+                "number": trial.number,
+                "configuration": trial.number // self.definition.repeats,
                 **{name: getattr(trial, name) for name in columns},
                 **{f"params_{key}": v for key, v in trial.params.items()},
             }

@@ -1,7 +1,8 @@
 """The `gp` sampler: a Gaussian process over the trials so far, asked for the most expected improvement.
 
 What was measured to work (docs/benchmarks.md has a table): ten trials of a Sobol sequence first, then a regression
-that is fitted at every trial while there are few, and at every 8 % of growth later. A fit starts from the last one,
+that is fitted at every trial while there are few, at every 8 % of growth later, and at every 25 % once it takes only a
+part of the trials. A fit starts from the last one,
 which is kept in the notes of the trial that was proposed with it: the rows alone say what comes next, also after a
 restart.
 
@@ -14,6 +15,7 @@ unexplored for ever. A running one: see `Posterior`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +32,9 @@ from tuner.sequences import Sobol
 
 START = 10  # finished trials with an objective before the first regression
 FIRST_STRUCTURES = 5  # structures before it, where trials are proposed together; or four times as many trials
-_OFTEN, _GROWTH = 40, 1.08  # a fit at each trial up to here, then when there are so many times more
 _MOST_FITTED, _MOST_KNOWN = 250, 400  # observations in a fit, and in the posterior; the work grows with their cube
+_OFTEN = 40  # a fit at each trial up to here
+_GROWTH, _LATE_GROWTH = 1.08, 1.25  # then when there are so many times more; late: once a fit takes a part of them
 _MOST_RUNNING = 100  # running trials that are taken into account
 _RANKED = 20  # candidates that are looked at for one that nobody has
 _NOTE = "gp_fit"  # how many trials were fitted, and the logarithms of the hyperparameters
@@ -47,14 +50,45 @@ class _Known:
     running: Floats  # places
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A trial in numbers."""
+_ABSENT, _JUDGED, _FAILED, _RUNNING = range(4)
 
-    places: Floats
-    key: bytes
-    state: str  # judged, failed or running
-    value: float  # where it is judged; smaller is better
+
+class _Rows:
+    """The trials in numbers, a row for each number: a step must not walk over a hundred thousand objects."""
+
+    def __init__(self, columns: int) -> None:
+        self._places, self._values = np.zeros((0, columns)), np.zeros(0)  # a judged one's, smaller is better
+        self._states = np.zeros(0, dtype=np.int8)
+        self._keys: dict[int, bytes] = {}
+        self.tried: Counter[bytes] = Counter()
+
+    def put(self, number: int, places: Floats, state: int, value: float) -> None:
+        """Add a trial, or replace it."""
+        self.drop(number)
+        if number >= len(self._states):
+            more = max(number + 1 - len(self._states), len(self._states))
+            self._places = np.pad(self._places, ((0, more), (0, 0)))
+            self._values, self._states = np.pad(self._values, (0, more)), np.pad(self._states, (0, more))
+        self._places[number], self._states[number], self._values[number] = places, state, value
+        key = self._keys[number] = keys(places[None])[0]
+        self.tried[key] += 1
+
+    def drop(self, number: int) -> None:
+        """As if the trial had never been there."""
+        if key := self._keys.pop(number, None):
+            self._states[number] = _ABSENT
+            self.tried[key] -= 1
+            if not self.tried[key]:
+                del self.tried[key]
+
+    def known(self) -> _Known:
+        """What every trial counts as; nothing where none has an objective."""
+        judged, failed, running = (np.flatnonzero(self._states == s) for s in (_JUDGED, _FAILED, _RUNNING))
+        values, finished = self._values[judged], judged
+        if len(values):
+            values = np.concatenate([values, np.full(len(failed), values.max())])
+            finished = np.concatenate([judged, failed])
+        return _Known(self._places[finished], values, len(judged), self._places[running[-_MOST_RUNNING:]])
 
 
 class GaussianProcess:
@@ -64,23 +98,22 @@ class GaussianProcess:
         self._encoding = Encoding(space)
         self._start = Sobol(space, seed)
         self._sign = 1.0 if direction == "minimize" else -1.0
-        self._rows: dict[int, _Row] = {}
+        self._rows = _Rows(len(self._encoding.names))
         self._fits: dict[int, list[float]] = {}
 
     def observe(self, observation: Observation) -> None:
         self.forget(observation.number)
         if observation.params:
-            places = self._encoding.places(observation.params)
-            self._rows[observation.number] = _Row(places, keys(places[None])[0], *self._judged(observation))
+            self._rows.put(observation.number, self._encoding.places(observation.params), *self._judged(observation))
         if len(observation.notes.get(_NOTE, ())) == len(self._encoding.names) + 3:
             self._fits[observation.number] = observation.notes[_NOTE]
 
     def forget(self, number: int) -> None:
-        self._rows.pop(number, None)
+        self._rows.drop(number)
         self._fits.pop(number, None)
 
     def propose(self, number: int, seed: int, taken: Taken) -> Proposal:
-        known = self._known()
+        known = self._rows.known()
         if known.judged < START:
             return self._start.propose(number, seed, taken)
         with one_thread():
@@ -91,10 +124,11 @@ class GaussianProcess:
     def propose_together(
         self, number: int, size: int, varied: Collection[str], seed: int, taken: Taken
     ) -> list[Proposal]:
-        known, columns = self._known(), self._encoding.columns(varied)
-        structures = set(keys(np.where(columns, 0.5, known.places)))
-        if known.judged < (START if len(structures) >= FIRST_STRUCTURES else START * 4):
-            return self._start.propose_together(number, size, varied, seed, taken)
+        known, columns = self._rows.known(), self._encoding.columns(varied)
+        if known.judged < START * 4:
+            structures = set(keys(np.where(columns, 0.5, known.places)))
+            if known.judged < START or len(structures) < FIRST_STRUCTURES:
+                return self._start.propose_together(number, size, varied, seed, taken)
         with one_thread():
             search, notes = self._search(known, seed)
             chosen = search.together(size, columns)
@@ -109,13 +143,13 @@ class GaussianProcess:
         features = encoding.features(known.places[rows]), encoding.features(known.running)
         posterior = Posterior(features[0], encoding.groups, targets[rows], features[1], at)
         made_of = np.vstack([known.places[rows], known.running])
-        tried = {row.key for row in self._rows.values()}
-        return Search(encoding, posterior, made_of, tried, np.random.default_rng(seed)), notes
+        return Search(encoding, posterior, made_of, self._rows.tried, np.random.default_rng(seed)), notes
 
     def _fitted(self, known: _Known, targets: Floats) -> tuple[Hyperparameters, dict[str, Any]]:
         """The hyperparameters of the last fit, or of a new one where that is due, which is noted."""
         size, last = len(targets), max(self._fits.values(), default=[0.0])
-        if size <= last[0] or (size > _OFTEN and size < last[0] * _GROWTH):
+        growth = _GROWTH if size <= _MOST_FITTED else _LATE_GROWTH
+        if size <= last[0] or (size > _OFTEN and size < last[0] * growth):
             return Hyperparameters(last[1:]), {}
         rows = _spread(known.values, _MOST_FITTED)
         start = Hyperparameters(last[1:]) if last[1:] else Hyperparameters.usual(len(self._encoding.names))
@@ -123,29 +157,16 @@ class GaussianProcess:
         found = fit(features, self._encoding.groups, targets[rows], start)
         return found, {_NOTE: [size, *found.logs.tolist()]}
 
-    def _known(self) -> _Known:
-        """What every trial counts as; nothing where none has an objective."""
-        rows = [self._rows[number] for number in sorted(self._rows)]
-        judged, failed, running = ([row for row in rows if row.state == s] for s in ("judged", "failed", "running"))
-        values = [row.value for row in judged]
-        if values:
-            values += [max(values)] * len(failed)
-        places = self._table([*judged, *failed][: len(values)])
-        return _Known(places, np.array(values), len(judged), self._table(running[-_MOST_RUNNING:]))
-
-    def _table(self, rows: list[_Row]) -> Floats:
-        return np.array([row.places for row in rows]).reshape(-1, len(self._encoding.names))
-
-    def _judged(self, observation: Observation) -> tuple[str, float]:
+    def _judged(self, observation: Observation) -> tuple[int, float]:
         """Whether a trial has a value, failed or is running, and its value, smaller is better."""
         if observation.state == "running":
-            return "running", math.inf
+            return _RUNNING, math.inf
         value, curve = observation.value, observation.curve
         if observation.state == "pruned":
             value = next((curve[e] for e in sorted(curve, reverse=True) if math.isfinite(curve[e])), None)
         if observation.state == "failed" or value is None or not math.isfinite(value):
-            return "failed", math.inf
-        return "judged", self._sign * value
+            return _FAILED, math.inf
+        return _JUDGED, self._sign * value
 
 
 def _spread(values: Floats, most: int) -> Any:

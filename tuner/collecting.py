@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from db import artifacts, decisions, reports, trials
+from db import artifacts, attempts, decisions, reports, trials
 from tuner.active_study import ActiveStudy, Attempt
 from tuner.outcomes import Outcome, best_point, of_ended, of_lost
 from tuner.writing import Rows
@@ -54,7 +54,7 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
     answered = Answered(answer.assignment)
     if isinstance(answer, Lost):
         for attempt in list(attempts.values()):
-            _close(running, attempt, of_lost(answer, study.points[attempt.number].causes), rows)
+            _close(running, attempt, of_lost(answer, study.points[attempt.number].causes, len(before) == 1), rows)
         answered.gone = answered.ended = before
         return answered
     _record(running, answer, rows)
@@ -70,9 +70,12 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
 
 
 def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
-    """Note the reports and the artifacts; those of attempts that are not in the assignment are ignored."""
+    """Note what was said of the attempts, their reports and artifacts; what is not of this assignment is ignored."""
     study = running.study
     mine = {(attempt.number, attempt.token): attempt.trial_id for attempt in running.attempts.values()}
+    for said in answer.trained:
+        if trial_id := mine.get((said.trial, said.token)):
+            rows.trained.append(attempts.Trained(trial_id, said.token, said.how))
     for item in answer.reports:
         if trial_id := mine.get((item.trial, item.token)):
             value = item.metrics.get(study.definition.objective)
@@ -87,12 +90,12 @@ def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
 
 def _end(running: Running, answer: SliceResult, rows: Rows) -> None:
     """Close the attempts that the worker ended."""
-    study = running.study
+    study, alone = running.study, len(running.attempts) == 1
     for ended in answer.ended:
         attempt = running.attempts.get(ended.trial)
         if attempt is not None and attempt.token == ended.token:
             point = study.points[ended.trial]
-            _close(running, attempt, of_ended(ended, point.curve, study.definition, point.causes), rows)
+            _close(running, attempt, of_ended(ended, point.curve, study.definition, point.causes, alone), rows)
 
 
 def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> None:

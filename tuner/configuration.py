@@ -16,7 +16,9 @@ from tuner.names import brief, near
 LAUNCHERS = ("ray", "inline", "processes")
 DIALECTS = ("sqlite", "postgresql")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 PREFIX = "TUNER_"
+_PORT = re.compile(r"([^\s:/@]+:)?(?P<port>[0-9]{1,5})")
 _RAY_ADDRESS = re.compile(r"auto|local|(ray://)?[^\s:/@]+:[0-9]{1,5}")
 
 
@@ -33,6 +35,8 @@ class Settings:
     workers: int | None = None  # TUNER_WORKERS: most workers on this machine; None: as many as it has room for
     import_paths: tuple[str, ...] = ()  # TUNER_IMPORT_PATHS: where user code lies, written like PATH; default here
     log_level: str = "info"  # TUNER_LOG_LEVEL: one of LOG_LEVELS
+    log_format: str = "text"  # TUNER_LOG_FORMAT: one of LOG_FORMATS; json has one object per line
+    metrics: str | None = None  # TUNER_METRICS: [HOST:]PORT on which `tuner serve` answers Prometheus; None: nowhere
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -58,6 +62,8 @@ class Settings:
             workers=reader.workers(),
             import_paths=reader.paths("import_paths", (str(Path.cwd()),)),
             log_level=reader.one_of("log_level", "info", LOG_LEVELS),
+            log_format=reader.one_of("log_format", "text", LOG_FORMATS),
+            metrics=reader.metrics(),
         )
         if reader.problems:
             raise InvalidInput("\n".join(reader.problems))
@@ -129,6 +135,14 @@ class _Reader:
         if given is None or (isinstance(given, str) and _RAY_ADDRESS.fullmatch(given)):
             return given
         self._wrong("ray_address", brief(masked(str(given))), "expected auto, HOST:PORT or ray://HOST:PORT.")
+        return None
+
+    def metrics(self) -> str | None:
+        given = self._given("metrics")
+        found = None if given is None else _PORT.fullmatch(str(given))
+        if given is None or (found is not None and 1 <= int(found["port"]) <= 65535):
+            return None if given is None else str(given)
+        self._wrong("metrics", brief(given), "expected PORT or HOST:PORT with a port from 1 to 65535.")
         return None
 
     def paths(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,11 +14,14 @@ from tuner.fields import Fields, is_number, told
 from tuner.names import brief, near, visible
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz")
-OF_FUNCTION = ("function", "task", "validation", "test", "seed")
-OF_TABLE = ("path", "target", "task", "validation", "test", "exclude", "features", "categories", "weight", "seed")
+OF_FUNCTION = ("function", "task", "validation", "test", "held_back", "seed")
+OF_TABLE = (
+    "path", "target", "task", "validation", "test", "held_back", "exclude", "features", "categories", "weight", "seed",
+)  # fmt: skip
 TASKS = ("regression", "classification")
 SHARE = 0.2  # of the rows, for validation and for the test, unless said otherwise
 MOST_SHARED = 0.9  # of the rows, so that some remain to learn from
+MOST_HELD_BACK = 0.5  # of the validation rows: trials are ranked by the others
 
 _SYNONYMS = {
     "file": "path",
@@ -29,6 +32,8 @@ _SYNONYMS = {
     "valid": "validation",
     "validation_split": "validation",
     "test_split": "test",
+    "holdout": "held_back",
+    "hold_back": "held_back",
     "drop": "exclude",
     "ignore": "exclude",
     "columns": "features",
@@ -73,7 +78,7 @@ def _function(data: Fields) -> dict[str, Any]:
         "function": data.entry_point("function", "module:function"),
         "task": _task(data),
         "validation": _part(data, "validation", None),
-        "test": _part(data, "test", None),
+        **_test(data, None),
         "seed": data.whole("seed", 0, 0, 2**32 - 1),
     }
 
@@ -91,7 +96,7 @@ def _table(data: Fields, base: Path) -> dict[str, Any]:
         "target": target,
         "task": _task(data),
         "validation": _part(data, "validation", base),
-        "test": _part(data, "test", base),
+        **_test(data, base),
         "exclude": data.texts("exclude", "column names"),
         "features": data.texts("features", "column names") or None,
         "categories": data.texts("categories", "column names"),
@@ -125,6 +130,17 @@ def _part(data: Fields, key: str, base: Path | None) -> str | float | None:
     others = " or a file" * (base is not None) + " or null for none" * (key == "test")
     data.wrong(key, f"expected a share of the rows above 0 and at most {MOST_SHARED}{others}.")
     return None
+
+
+def _test(data: Fields, base: Path | None) -> dict[str, Any]:
+    """The test part: rows of its own, or a share of the validation rows that is held back from ranking."""
+    held_back = data.number_or_none("held_back", 0.0, MOST_HELD_BACK, above=True)
+    if held_back is not None and data.raw("test") is not None:
+        data.problems.append(
+            f"{data.path('held_back')} makes a test part of validation rows, and `data.test` is given: keep one."
+        )
+    test = _part(data, "test", base) if held_back is None or "test" in data else None
+    return {"test": test, "held_back": held_back}
 
 
 def _agree(data: Fields, form: dict[str, Any]) -> None:

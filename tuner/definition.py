@@ -34,7 +34,8 @@ class StudyDefinition:
     objective: str = "val_data_loss"  # a metric of each epoch; trials are ranked by its best epoch
     direction: Direction = "minimize"  # which objective is better; `parse` chooses by the objective's name
     enqueue: tuple[dict[str, Any], ...] = ()  # parameters of the first trials; the sampler proposes the others
-    trials: int = 50  # how many trials the study proposes in all
+    trials: int = 50  # how many trainings the study has in all; a multiple of `repeats`
+    repeats: int = 1  # trainings of each configuration, each with another seed; ranked by their mean
     epochs: int = 30  # most epochs of one trial
     patience: int | None = 5  # epochs without a better objective before a trial ends by itself; None: never
     sampler: str = "gp"  # one of study_form.SAMPLERS
@@ -120,11 +121,12 @@ class StudyDefinition:
     def together(self, found: Collection[str]) -> int:
         """How many trials a worker is given at a time: 1 where training them together gains nothing.
 
-        A cohort is proposed at once, without knowing how its members do: a short study has small ones.
+        A cohort is proposed at once, without knowing how its members do: a short study has small ones, but the repeats
+        of a configuration always fit in one.
         """
         if self.loop is not None or (self.model != "mlp" and not self.liftable(found)):
             return 1
-        return self.cohort or max(1, min(COHORT, self.trials // 8))
+        return self.cohort or max(self.repeats, min(COHORT, self.trials // 8))
 
     def resources(self) -> Resources:
         """What one trial occupies while it runs."""

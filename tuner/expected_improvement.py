@@ -11,11 +11,16 @@ members improve most together.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
 from tuner.encoding import Encoding, Flags, Floats, keys
 from tuner.gaussian_process import Posterior
+
+Ints = NDArray[np.int_]
 
 RANDOM, MOVED = 200, 40  # candidates drawn from the whole box; and around each of the best points, in two ways
 ANCHORS = 5  # best points around which candidates are drawn
@@ -23,8 +28,8 @@ CLIMBERS, CLIMBS, TRIES = 3, 4, 20  # best candidates that are improved further,
 STRUCTURES, POOL = 12, 48  # structures that are compared, and variations of each to choose from
 
 
-def log_expected_improvement(mean: Floats, variance: Floats, best: float) -> Floats:
-    """The logarithm of the expected improvement below `best`, elementwise."""
+def log_expected_improvement(mean: Floats, variance: Floats, best: float | Floats) -> Floats:
+    """The logarithm of the expected improvement below `best`, elementwise; they may broadcast."""
     deviation = np.sqrt(variance)
     z = (best - mean) / deviation
     return np.asarray(np.log(deviation) + _log_h(z))
@@ -49,12 +54,17 @@ class Search:
         encoding: of the space.
         posterior: what is believed.
         known: places of the points that `posterior` was made of.
-        tried: keys of the places of every point that is not to be tried again.
+        tried: has the keys of the places of every point that is not to be tried again.
         draw: where its random numbers come from.
     """
 
     def __init__(
-        self, encoding: Encoding, posterior: Posterior, known: Floats, tried: set[bytes], draw: np.random.Generator
+        self,
+        encoding: Encoding,
+        posterior: Posterior,
+        known: Floats,
+        tried: Container[bytes],
+        draw: np.random.Generator,
     ) -> None:
         self._encoding, self._posterior, self._draw, self._tried = encoding, posterior, draw, tried
         self._anchors = known[np.argsort(posterior.means, kind="stable")[:ANCHORS]]
@@ -71,11 +81,12 @@ class Search:
 
     def together(self, size: int, varied: Flags) -> Floats:
         """Places of at most `size` different points that agree but in the `varied` columns, the best one first."""
-        pools = [self._pool(first, varied) for first in self._structures(varied)]
-        chosen = [self._greedy(pool, size) for pool in pools if len(pool)]
-        if not chosen:
+        pools = [pool for first in self._structures(varied) if len(pool := self._pool(first, varied))]
+        if not pools:
             return np.empty((0, len(varied)))
-        return max(chosen, key=lambda pair: pair[0])[1]
+        totals, rows = self._greedy(pools, size)
+        best = int(totals.argmax())
+        return np.asarray(pools[best][rows[best][: len(pools[best])]])
 
     def _candidates(self) -> Floats:
         draw, columns = self._draw, self._anchors.shape[1]
@@ -127,18 +138,23 @@ class Search:
         fresh = {key: row for row, key in enumerate(keys(pool)) if key not in self._tried}
         return np.asarray(pool[sorted(fresh.values())])
 
-    def _greedy(self, pool: Floats, size: int) -> tuple[float, Floats]:
-        """The joint expected improvement of at most `size` rows of a pool, as a logarithm, and the rows."""
-        mean, covariance = self._posterior.together(self._encoding.features(pool))
-        total, best = -np.inf, self._best
-        chosen: list[int] = []
-        for _ in range(min(size, len(pool))):
-            scores = log_expected_improvement(mean, np.maximum(covariance.diagonal(), 1e-12), best)
-            scores[chosen] = -np.inf
-            row = int(scores.argmax())
-            total = float(np.logaddexp(total, scores[row]))
-            chosen.append(row)
-            best = min(best, float(mean[row]))
-            column = covariance[row]
-            covariance = covariance - np.outer(column, column) / (column[row] + self._posterior.noise)
-        return total, pool[chosen]
+    def _greedy(self, pools: Sequence[Floats], size: int) -> tuple[Floats, Ints]:
+        """The joint expected improvement of rows of each pool, as a logarithm, and the rows in the order of choice.
+
+        Returns (pools,) and (pools, size); of a pool with fewer rows than `size` only so many of them mean something.
+        """
+        mean, covariance, absent = self._posterior.together([self._encoding.features(pool) for pool in pools])
+        every, size = np.arange(len(pools)), min(size, mean.shape[1])
+        totals, best = np.full(len(pools), -np.inf), np.full(len(pools), self._best)
+        chosen = np.zeros((len(pools), size), dtype=int)
+        for step in range(size):
+            variance = np.maximum(np.einsum("pii->pi", covariance), 1e-12)
+            scores = np.where(absent, -np.inf, log_expected_improvement(mean, variance, best[:, None]))
+            rows = chosen[:, step] = scores.argmax(axis=1)
+            totals = np.logaddexp(totals, scores[every, rows])
+            absent[every, rows] = True
+            best = np.minimum(best, mean[every, rows])
+            column = covariance[every, rows]
+            seen = column[every, rows] + self._posterior.noise
+            covariance = covariance - column[:, :, None] * (column / seen[:, None])[:, None, :]
+        return totals, chosen

@@ -18,6 +18,7 @@ class AttemptStory:
     token: int
     worker: str
     cause: str | None
+    trained: str | None  # how its worker trained it, in words; None: it has not said so
     line: str  # when, where and how it ended, in words
     log: str
 
@@ -99,7 +100,7 @@ def _attempt(row: Attempt) -> AttemptStory:
         parts.append(f"ended after {(row.ended_at - row.started_at).total_seconds():.1f} s")
     if row.cause:
         parts.append(f"{row.cause}: {row.message}")
-    return AttemptStory(row.token, row.worker, row.cause, ", ".join(parts), row.log or "")
+    return AttemptStory(row.token, row.worker, row.cause, row.trained, ", ".join(parts), row.log or "")
 
 
 def _report(row: Report) -> EpochStory:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
-from tuner.encoding import Floats, squares
+from tuner.encoding import Flags, Floats, squares
 
 FIT_STEPS = 15  # most steps of L-BFGS
 _JITTER = 1e-8  # of the signal variance, on the diagonal
@@ -83,8 +83,7 @@ class Loss:
     def __call__(self, logs: Floats) -> tuple[float, Floats]:
         at = Hyperparameters(logs.tolist())
         scaled = self._x / at.lengths[self._groups]
-        apart = squares(scaled, scaled)
-        kernel, slope = _matern(apart), _matern_slope(apart)
+        kernel, slope = _matern_and_slope(squares(scaled, scaled))
         factor = _cholesky(at.signal * kernel, at.noise + _JITTER * at.signal)
         inverse = lapack.dpotri(factor, lower=1)[0]
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
@@ -126,11 +125,21 @@ class Posterior:
         mean, halves = self._halves(features)
         return mean, np.maximum(self._at.signal - np.einsum("ij,ij->j", halves, halves), 1e-12)
 
-    def together(self, features: Floats) -> tuple[Floats, Floats]:
-        """Mean and covariance matrix of the objective without its noise at these rows."""
-        mean, halves = self._halves(features)
-        scaled = features * self._inverse_lengths
-        return mean, self._at.signal * _matern(squares(scaled, scaled)) - halves.T @ halves
+    def together(self, groups: Sequence[Floats]) -> tuple[Floats, Floats, Flags]:
+        """Mean (groups, rows) and covariance (groups, rows, rows) of the objective without its noise, group by group.
+
+        Groups that are shorter than the longest end with rows that the last result, (groups, rows), marks as absent.
+        """
+        lengths = [len(features) for features in groups]
+        rows = max(lengths)
+        absent = np.arange(rows) >= np.array(lengths)[:, None]
+        features = np.vstack([np.pad(group, ((0, rows - len(group)), (0, 0)), mode="edge") for group in groups])
+        means, halves = self._halves(features)
+        halves = halves.T.reshape(len(groups), rows, -1)
+        scaled = (features * self._inverse_lengths).reshape(len(groups), rows, -1)
+        apart = np.stack([squares(own, own) for own in scaled])
+        covariance = self._at.signal * _matern(apart) - halves @ halves.transpose(0, 2, 1)
+        return means.reshape(len(groups), rows), covariance, absent
 
     def _halves(self, features: Floats) -> tuple[Floats, Floats]:
         cross = self._cross(features)
@@ -144,13 +153,15 @@ class Posterior:
 def _matern(apart: Floats) -> Floats:
     """Correlations at squared distances."""
     root = np.sqrt(5.0 * apart)
-    return np.asarray((1.0 + root + 5.0 / 3.0 * apart) * np.exp(-root))
+    return np.asarray((1.0 + root + root * root / 3.0) * np.exp(-root))
 
 
-def _matern_slope(apart: Floats) -> Floats:
-    """The derivatives of the correlations by the squared distance."""
+def _matern_and_slope(apart: Floats) -> tuple[Floats, Floats]:
+    """Correlations at squared distances, and their derivatives by the squared distance."""
     root = np.sqrt(5.0 * apart)
-    return np.asarray(-5.0 / 6.0 * (1.0 + root) * np.exp(-root))
+    decay = np.exp(-root)
+    linear = (1.0 + root) * decay
+    return linear + root * root / 3.0 * decay, -5.0 / 6.0 * linear
 
 
 def _cholesky(kernel: Floats, diagonal: float) -> Floats:

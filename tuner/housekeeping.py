@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db import artifacts, trials
+from db import artifacts, configurations, trials
 from db.engine import Session
 from tuner.definition import StudyDefinition
 
@@ -10,12 +10,16 @@ CHECKPOINTS_KEPT = 2  # per unfinished trial: the newest, and the one before in 
 
 
 def remove_stale_rows(s: Session, study_id: int, definition: StudyDefinition) -> list[str]:
-    """Forget the artifacts nobody will ask for again, and return their keys: the bytes may go once this is committed.
+    """Forget the artifacts nobody will ask for again. Returns the keys that no row has any more: their bytes may go
+    once this is committed. What trials saved together stays until the last of them needs it no more.
 
-    Kept are the models of the best `definition.keep` trials, promoted ones, and the newest checkpoints of
+    Kept are the models of the best `definition.keep` trials (with repeats, of the best configurations, the best repeat
+    of each, and of those that wait for their other repeats), promoted ones, and the newest checkpoints of
     trials that are not over. Bytes without a row are harmless, a row without bytes is not: so rows go first.
     """
-    best = {trial.id for trial in trials.best(s, study_id, definition.direction, definition.keep)}
+    repeats = definition.repeats
+    best = {trial.id for trial in configurations.best(s, study_id, definition.direction, repeats, definition.keep)}
+    best |= configurations.undecided(s, study_id, repeats)
     unfinished = {trial.id for trial in [*trials.running(s, study_id), *trials.queued(s, study_id, limit=None)]}
     rows = artifacts.of_study(s, study_id)
     wanted = best | unfinished | artifacts.promoted_trials(s, study_id)
@@ -24,6 +28,5 @@ def remove_stale_rows(s: Session, study_id: int, definition: StudyDefinition) ->
         checkpoints = [row.id for row in rows if row.kind == "checkpoint" and row.trial_id == trial_id]
         kept.update(checkpoints[-CHECKPOINTS_KEPT:])
     stale = [row for row in rows if row.id not in kept]
-    for row in stale:
-        artifacts.remove(s, row.id)
-    return [row.key for row in stale]
+    artifacts.remove(s, [row.id for row in stale])
+    return sorted({row.key for row in stale} - {row.key for row in rows if row.id in kept})

@@ -32,7 +32,18 @@ def export_model(
 
     Returns what workers/export.py says: scores and paths. Raises PromotionFailed with its last lines.
     """
-    request = {
+    return _call("workers.export", [], json.dumps(_request(definition, trial, artifact, settings, staging)), "exported")
+
+
+def score_model(definition: StudyDefinition, trial: Trial, artifact: Artifact, settings: Settings) -> dict[str, Any]:
+    """Score the trial's model on the validation and the test part, and write nothing; otherwise like `export_model`."""
+    return _call("workers.export", [], json.dumps(_request(definition, trial, artifact, settings, None)), "scored")
+
+
+def _request(
+    definition: StudyDefinition, trial: Trial, artifact: Artifact, settings: Settings, staging: Path | None
+) -> dict[str, Any]:
+    return {
         "training": definition.training(str(settings.artifacts), settings.import_paths).to_json(),
         "params": trial.params,
         "seed": trial.seed,
@@ -40,11 +51,10 @@ def export_model(
         "artifact_root": str(settings.artifacts),
         "key": artifact.key,
         "sha256": artifact.sha256,
-        "staging": str(staging),
+        "staging": None if staging is None else str(staging),
         "probe_rows": PROBE_ROWS,
         "evaluate_test": True,
     }
-    return _call("workers.export", [], json.dumps(request), "exported")
 
 
 def verify_model(path: str) -> list[str]:

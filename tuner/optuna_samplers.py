@@ -44,6 +44,8 @@ class OptunaSampler:
         self._finished = Variations(space, direction)
 
     def observe(self, observation: Observation) -> None:
+        if self._kind == "random":
+            return  # it learns nothing
         self._finished.observe(observation)
         while self._rows <= observation.number:
             self._storage.create_new_trial(0, template_trial=_frozen(Observation(self._rows, "failed", {}), {}, {}))

@@ -12,7 +12,8 @@ from tuner.definition import StudyDefinition
 from workers.contract import Cause, Ended, Lost
 
 RETRIES: Mapping[str, int] = {"node_lost": 1, "hang": 1, "oom": 1, "storage": 1}
-"""How many losses of one cause a trial survives. The same cause twice with the same parameters is the trial's own.
+"""How many losses of one cause a trial survives. The same cause twice with the same parameters is the trial's own,
+if it was alone the second time: of a loss in company nobody knows whose it was, so the company is divided.
 
 A cause that is not listed is final at once: user code that raises will raise again, and a loss that diverged will
 diverge again. Attempts that a vanished or interrupted coordinator left behind ("deadline", "cancelled") say nothing
@@ -40,7 +41,7 @@ def best_point(curve: Mapping[int, float | None], direction: str) -> tuple[int, 
 
 
 def of_ended(
-    ended: Ended, curve: Mapping[int, float | None], definition: StudyDefinition, earlier: Iterable[str]
+    ended: Ended, curve: Mapping[int, float | None], definition: StudyDefinition, earlier: Iterable[str], alone: bool
 ) -> Outcome:
     """The outcome of an attempt that its worker ended.
 
@@ -49,9 +50,10 @@ def of_ended(
         curve: the trial's objective by epoch, reports of this answer included.
         definition: the study.
         earlier: causes of the trial's earlier attempts.
+        alone: whether the worker had no other trial.
     """
     if ended.cause is not None:
-        return of_failure(ended.cause, ended.message, ended.log, earlier)
+        return of_failure(ended.cause, ended.message, ended.log, earlier, alone)
     point = best_point(curve, definition.direction)
     if point is None:
         message = f"The trial ended without one finite value of its objective {definition.objective!r}."
@@ -64,13 +66,25 @@ def of_ended(
     return Outcome("complete", value=point[1], best_epoch=point[0], message=ended.message, log=ended.log)
 
 
-def of_lost(lost: Lost, earlier: Iterable[str]) -> Outcome:
+def of_lost(lost: Lost, earlier: Iterable[str], alone: bool) -> Outcome:
     """The outcome of an attempt whose worker is gone."""
-    return of_failure(lost.cause, lost.message, lost.log, earlier)
+    return of_failure(lost.cause, lost.message, lost.log, earlier, alone)
 
 
-def of_failure(cause: Cause, message: str, log: str, earlier: Iterable[str]) -> Outcome:
-    """Queued again while the cause's retry budget lasts, else failed."""
-    used = Counter(earlier)[cause]
-    state: Literal["queued", "failed"] = "queued" if used < RETRIES.get(cause, 0) else "failed"
-    return Outcome(state, cause=cause, message=message, log=log)
+def of_failure(cause: Cause, message: str, log: str, earlier: Iterable[str], alone: bool) -> Outcome:
+    """Queued again while the cause's retry budget lasts, which only a trial that is alone uses up; else failed."""
+    again = cause in RETRIES and (not alone or Counter(earlier)[cause] < RETRIES[cause])
+    return Outcome("queued" if again else "failed", cause=cause, message=message, log=log)
+
+
+def losses(earlier: Iterable[str]) -> int:
+    """How many of a trial's earlier attempts ended by something that need not be its own."""
+    return sum(cause in RETRIES for cause in earlier)
+
+
+def company(together: int, lost: int) -> int:
+    """How many trials that were lost as often may be trained together: a quarter after each loss.
+
+    So a bad trial takes others with it a few times only, and after the loss of a node nearly all go on together.
+    """
+    return max(1, together >> 2 * lost)

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tuner.active_study import FINISHED, ActiveStudy
+from tuner.active_study import ActiveStudy
 from tuner.definition import StudyDefinition
+from tuner.repeats import OVER
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -72,7 +73,7 @@ class Pace:
     def snapshot(self, study: ActiveStudy) -> Snapshot:
         """The study's figures now."""
         counts, planned = study.counts, study.definition.trials
-        finished = sum(counts.get(state, 0) for state in FINISHED)
+        finished = sum(counts.get(state, 0) for state in OVER)
         now = time.monotonic()
         if self._start is None:
             self._start = now, finished

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db import artifacts, events, models, studies, trials
+from db import artifacts, configurations, events, models, studies, trials
 from db.engine import Database, Session
 from db.tables import Artifact, Model, ModelVersion, Study, Trial
 from tuner import publishing, serving_config
@@ -25,6 +25,7 @@ from tuner.configuration import Settings
 from tuner.definition import StudyDefinition
 from tuner.errors import NothingToPromote, PromotionFailed, UnknownName
 from tuner.failpoints import failpoint
+from tuner.final_score import READ, FinalScore, found, ranked
 from tuner.model_processes import export_model, verify_model
 from tuner.names import check_name
 
@@ -42,12 +43,15 @@ class PromotedVersion:
     study: str
     trial: int
     value: float  # the objective that chose the trial, on validation rows
-    scores: dict[str, Any]  # metrics on the test part, and how often it had been read for this study
+    scores: dict[str, Any]  # metrics on each part, and how often the test part had been read for this study
+    final: FinalScore | None  # the objective on the test part beside `value`; None where there is no test part
     params: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Choice:
+class Choice:
+    """A trial that can be promoted, with what it was made by."""
+
     study: Study
     definition: StudyDefinition
     trial: Trial
@@ -80,7 +84,7 @@ def promote(
         NothingToPromote: no completed trial with a finite objective, or its model was not kept.
         PromotionFailed: the export or its verification failed; nothing has changed for the server.
     """
-    choice = _choose(database, study, trial)
+    choice = choose(database, study, trial)
     model_name = check_name("model", name or study)
     check_name("alias", alias)
     base = Path(directory or settings.models).absolute() / model_name
@@ -95,10 +99,13 @@ def promote(
             _announce(s, choice, model, version, alias)
         failpoint("alias_moved")
         serving_config.write(database, base.parent)
-    return _promoted(choice, model, version, alias)
+    return _promoted(database, choice, model, version, alias)
 
 
-def _promoted(choice: _Choice, model: Model, version: ModelVersion, alias: str) -> PromotedVersion:
+def _promoted(database: Database, choice: Choice, model: Model, version: ModelVersion, alias: str) -> PromotedVersion:
+    with database.read() as s:
+        among = ranked(studies.counts(s, choice.study.id), choice.definition.repeats)
+        final = found(s, choice.definition, choice.trial, among)
     return PromotedVersion(
         name=model.name,
         number=version.number,
@@ -108,6 +115,7 @@ def _promoted(choice: _Choice, model: Model, version: ModelVersion, alias: str) 
         trial=choice.trial.number,
         value=float(choice.trial.value or 0.0),
         scores=version.scores or {},
+        final=final,
         params=choice.trial.params,
     )
 
@@ -127,7 +135,8 @@ def recover(database: Database, model: Model) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _choose(database: Database, name: str, number: int | None) -> _Choice:
+def choose(database: Database, name: str, number: int | None) -> Choice:
+    """The best trial of a study, or the one of this number. Raises UnknownName and NothingToPromote like `promote`."""
     with database.read() as s:
         study = studies.find(s, name)
         if study is None:
@@ -139,15 +148,17 @@ def _choose(database: Database, name: str, number: int | None) -> _Choice:
         kept = f"The study keeps the models of its {definition.keep} best trials; `keep:` in the study changes that."
         why = "its training loop saved no model" if definition.loop else f"its model was not kept. {kept}"
         raise NothingToPromote(f"Trial {trial.number} of study {name!r} cannot be promoted: {why}")
-    return _Choice(study, definition, trial, artifact)
+    return Choice(study, definition, trial, artifact)
 
 
 def _best(s: Session, study: Study, definition: StudyDefinition) -> Trial:
-    best = trials.best(s, study.id, definition.direction, limit=1)
+    best = configurations.best(s, study.id, definition.direction, definition.repeats)
     if not best:
         counts = ", ".join(f"{count} {state}" for state, count in studies.counts(s, study.id).items()) or "none at all"
+        repeats = f"configuration whose {definition.repeats} repeats are all complete"
+        lacks = "completed trial" if definition.repeats == 1 else repeats
         raise NothingToPromote(
-            f"Study {study.name!r} has no completed trial with a finite {definition.objective!r} "
+            f"Study {study.name!r} has no {lacks} with a finite {definition.objective!r} "
             f"(its trials: {counts}). See what happened: tuner trial list {study.name}"
         )
     return best[0]
@@ -173,10 +184,11 @@ def _same_directory(model: Model, base: Path) -> None:
         )
 
 
-def _publish(database: Database, settings: Settings, choice: _Choice, model: Model) -> ModelVersion:
+def _publish(database: Database, settings: Settings, choice: Choice, model: Model) -> ModelVersion:
     with _reserved(database, choice, model) as (version, staging):
         answer = export_model(choice.definition, choice.trial, choice.artifact, settings, staging)
-        reads = _count_test_read(database, choice) if answer.get("test") else 0
+        scores: dict[str, Any] = answer["scores"]
+        scores["test_reads"] = _count_test_read(database, choice, scores) if scores.get("test") else 0
         failpoint("exported")
         problems = verify_model(str(staging))
         if problems:
@@ -186,13 +198,12 @@ def _publish(database: Database, settings: Settings, choice: _Choice, model: Mod
         failpoint("verified")
         publishing.rename_without_replacing(staging, Path(version.path))
         failpoint("renamed")
-    scores = {"validation": answer.get("validation") or {}, "test": answer.get("test") or {}, "test_reads": reads}
     with database.write() as s:
         return models.ready(s, version.id, publishing.manifest_sha256(version.path), scores)
 
 
 @contextmanager
-def _reserved(database: Database, choice: _Choice, model: Model) -> Iterator[tuple[ModelVersion, Path]]:
+def _reserved(database: Database, choice: Choice, model: Model) -> Iterator[tuple[ModelVersion, Path]]:
     """A version number with its row, and a staging folder that is gone afterwards, whatever happens."""
     base = Path(model.directory)
     taken = max((int(path.name) for path in base.iterdir() if path.name.isdecimal()), default=0)
@@ -210,14 +221,14 @@ def _reserved(database: Database, choice: _Choice, model: Model) -> Iterator[tup
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _count_test_read(database: Database, choice: _Choice) -> int:
-    """Count that the sealed test part was read, and say how often it has been for this study."""
+def _count_test_read(database: Database, choice: Choice, scores: dict[str, Any]) -> int:
+    """Count that the sealed test part was read, keep what came of it, and say how often it was for this study."""
     with database.write() as s:
-        events.add(s, "test_part_read", study_id=choice.study.id, trial_id=choice.trial.id)
-        return events.count(s, "test_part_read", study_id=choice.study.id)
+        events.add(s, READ, study_id=choice.study.id, trial_id=choice.trial.id, **scores)
+        return events.count(s, READ, study_id=choice.study.id)
 
 
-def _announce(s: Session, choice: _Choice, model: Model, version: ModelVersion, alias: str) -> None:
+def _announce(s: Session, choice: Choice, model: Model, version: ModelVersion, alias: str) -> None:
     models.set_alias(s, model.id, alias, version.number)
     events.add(
         s,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from db import reports, studies, trials
-from db.engine import Database
+from db import attempts, configurations, reports, studies, trials
+from db.engine import Database, Session
 from db.tables import Study, Trial
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
+from tuner.final_score import FinalScore, found, ranked, without_test_part
+from tuner.repeats import estimate, numbers_of, state_of
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,23 @@ class TrialResult:
     epochs: int  # reported
     seconds: float | None  # from its first start to its end
     attempts: int  # how often it was started
+    trained: str | None  # how the latest attempt was trained, in words; None: no worker has said so
     cause: str | None  # why it failed, one of workers.contract.CAUSES
     message: str
     started: datetime | None
     finished: datetime | None
+
+
+@dataclass(frozen=True)
+class ConfigurationResult:
+    """One point of the space, and what the trials that trained it say together: as many as the study has repeats."""
+
+    number: int
+    params: dict[str, Any]
+    trials: tuple[int, ...]  # their numbers, as far as they have begun
+    state: str  # running | complete | pruned | failed; complete only when every repeat is
+    value: float | None  # the mean of a complete one's objectives, by which configurations are ranked
+    standard_error: float | None  # of that mean, from the spread over the seeds; None with a single repeat
 
 
 @dataclass(frozen=True)
@@ -43,13 +58,26 @@ class StudySummary:
     direction: str
     counts: dict[str, int]  # trials per state
     planned: int  # trials the study may propose
-    best: TrialResult | None
+    best: TrialResult | None  # with repeats: the best repeat of the best configuration, the one that is promoted
+    best_configuration: ConfigurationResult | None
     best_metrics: dict[str, float]  # every metric of the best trial at its best epoch
+    final: FinalScore | None  # what the best trial scores on the test part, as far as that was read
+    no_test_part: str | None  # why there can be no final score; None where there is a test part
     epochs: int  # trained in all
     epochs_without_stopping: int  # what the finished trials would have trained without pruning and early stopping
     seconds: float  # during which at least one trial ran
     failures: dict[str, int]  # failed trials by cause
     coordinator: str | None  # who runs it now, `HOST:PID:…`; None: nobody
+
+
+@dataclass(frozen=True)
+class _Winner:
+    """What a study says about the best that it has found; the defaults where it has found nothing."""
+
+    trial: TrialResult | None = None
+    configuration: ConfigurationResult | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    final: FinalScore | None = None
 
 
 def study_row(database: Database, name: str) -> Study:
@@ -65,8 +93,18 @@ def trial_results(database: Database, name: str) -> list[TrialResult]:
     """Every trial of a study, by number."""
     row = study_row(database, name)
     with database.read() as s:
-        epochs = reports.epochs(s, row.id)
-        return [_result(trial, epochs.get(trial.number, 0)) for trial in trials.all(s, row.id)]
+        epochs, trained = reports.epochs(s, row.id), attempts.trained(s, row.id)
+        return [
+            _result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in trials.all(s, row.id)
+        ]
+
+
+def configuration_results(results: Sequence[TrialResult], repeats: int) -> list[ConfigurationResult]:
+    """What trials say together, by the number of their configuration. `results`: every trial, by number."""
+    groups: dict[int, list[TrialResult]] = {}
+    for result in results:
+        groups.setdefault(result.number // repeats, []).append(result)
+    return [_configuration(number, group, repeats) for number, group in groups.items()]
 
 
 def trial_result(database: Database, name: str, number: int) -> TrialResult:
@@ -75,7 +113,7 @@ def trial_result(database: Database, name: str, number: int) -> TrialResult:
     with database.read() as s:
         trial = trials.get(s, row.id, number)
         if trial is not None:
-            return _result(trial, len(reports.curve(s, trial.id)))
+            return _result(trial, len(reports.curve(s, trial.id)), attempts.trained(s, row.id, number).get(number))
         planned = sum(studies.counts(s, row.id).values())
     has = f"it has the trials 0 to {planned - 1}" if planned else "it has no trial yet"
     raise InvalidInput(f"Study {name!r} has no trial {number}; {has}. List them: tuner trial list {name}")
@@ -85,26 +123,29 @@ def summary(database: Database, name: str) -> StudySummary:
     """A study at a glance. Raises UnknownName."""
     row = study_row(database, name)
     definition = StudyDefinition.from_json(row.definition)
-    results = trial_results(database, name)
-    best, metrics = _best(database, row, definition, results)
-    over = [result for result in results if result.state in ("complete", "pruned")]
     with database.read() as s:
+        totals = studies.totals(s, row.id)
         seconds = trials.active_seconds(s, row.id)
+        winner = _winner(s, row, definition, ranked(totals.counts, definition.repeats))
+    over = totals.counts.get("complete", 0) + totals.counts.get("pruned", 0)
     return StudySummary(
         name=name,
         state=row.state,
         reason=row.reason or "",
         objective=definition.objective,
         direction=definition.direction,
-        counts=dict(Counter(result.state for result in results)),
+        counts=totals.counts,
         planned=definition.trials,
-        best=best,
-        best_metrics=metrics,
-        epochs=sum(result.epochs for result in results),
-        epochs_without_stopping=len(over) * definition.epochs,
+        best=winner.trial,
+        best_configuration=winner.configuration,
+        best_metrics=winner.metrics,
+        final=winner.final,
+        no_test_part=without_test_part(row.checked, loop=definition.loop is not None),
+        epochs=totals.epochs,
+        epochs_without_stopping=over * definition.epochs,
         seconds=seconds,
         coordinator=_coordinator(database, row),
-        failures=dict(Counter(str(result.cause) for result in results if result.state == "failed")),
+        failures=totals.failures,
     )
 
 
@@ -120,19 +161,36 @@ def _coordinator(database: Database, row: Study) -> str | None:
     return None if row.id in free else row.owner
 
 
-def _best(
-    database: Database, row: Study, definition: StudyDefinition, results: list[TrialResult]
-) -> tuple[TrialResult | None, dict[str, float]]:
-    with database.read() as s:
-        best = trials.best(s, row.id, definition.direction, limit=1)
-        if not best:
-            return None, {}
-        curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
-    result = next(result for result in results if result.number == best[0].number)
-    return result, curve.get(result.best_epoch or 0, {})
+def _winner(s: Session, row: Study, definition: StudyDefinition, among: int) -> _Winner:
+    best = configurations.best(s, row.id, definition.direction, definition.repeats)
+    if not best:
+        return _Winner()
+    curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
+    number = best[0].number // definition.repeats
+    repeats = trials.numbered(s, row.id, numbers_of(number, definition.repeats))
+    return _Winner(
+        _result(best[0], len(curve), attempts.trained(s, row.id, best[0].number).get(best[0].number)),
+        _configuration(number, repeats, definition.repeats),
+        curve.get(best[0].best_epoch or 0, {}),
+        found(s, definition, best[0], among),
+    )
 
 
-def _result(trial: Trial, epochs: int) -> TrialResult:
+def _configuration(number: int, group: Sequence[Trial | TrialResult], repeats: int) -> ConfigurationResult:
+    state = state_of([item.state for item in group], repeats)
+    values = [item.value for item in group if item.value is not None]
+    together = estimate(values) if state == "complete" and len(values) == repeats else None
+    return ConfigurationResult(
+        number=number,
+        params=group[0].params,
+        trials=tuple(item.number for item in group),
+        state=state,
+        value=together.mean if together else None,
+        standard_error=together.standard_error if together else None,
+    )
+
+
+def _result(trial: Trial, epochs: int, trained: str | None) -> TrialResult:
     end, start = trial.finished_at, trial.started_at
     return TrialResult(
         number=trial.number,
@@ -143,6 +201,7 @@ def _result(trial: Trial, epochs: int) -> TrialResult:
         epochs=epochs,
         seconds=(end - start).total_seconds() if end and start else None,
         attempts=trial.token,
+        trained=trained,
         cause=trial.cause,
         message=trial.message or "",
         started=start,

@@ -10,6 +10,7 @@ from db.engine import Database, connect
 from db.errors import DatabaseUnavailable
 from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
+from tuner.metrics import Metrics
 from tuner.running import Interrupted, interruptible, open_launcher
 from workers.contract import LauncherError
 
@@ -25,6 +26,7 @@ def serve(settings: Settings) -> None:
     Raises:
         DatabaseError: the schema is not this version's.
         LauncherError: the cluster cannot be reached at the start.
+        TunerError: metrics cannot be served where they were asked for.
     """
     with interruptible():
         try:
@@ -32,18 +34,22 @@ def serve(settings: Settings) -> None:
             with open_launcher(settings, "ockham-coordinator") as launcher:
                 coordinator = Coordinator(database, launcher, settings)
                 log.info("Coordinator %s serves %s on %s.", coordinator.owner, database.url, settings.launcher)
+                metrics = Metrics(database)
                 try:
-                    _loop(coordinator)
+                    with metrics.served(settings.metrics):
+                        _loop(coordinator, metrics)
                 finally:
                     coordinator.close("The coordinator was asked to end.")
         except Interrupted:
             log.info("Asked to end: running trials are queued again, studies are free for the next coordinator.")
 
 
-def _loop(coordinator: Coordinator) -> None:
+def _loop(coordinator: Coordinator, metrics: Metrics) -> None:
     while True:
         try:
-            if not coordinator.step():
+            with metrics.step():
+                busy = coordinator.step()
+            if not busy:
                 coordinator.wait(WAIT_SECONDS)
         except (DatabaseUnavailable, LauncherError) as error:
             log.warning("%s Trying again in %g s; nothing is lost.", error, PAUSE_SECONDS)

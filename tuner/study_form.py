@@ -41,6 +41,7 @@ _SYNONYMS = {
     **dict.fromkeys(("reduction_factor",), "eta"),
     **dict.fromkeys(("grace_period", "min_epochs", "warmup", "warm_up"), "grace"),
     **dict.fromkeys(("early_stopping",), "patience"),
+    **dict.fromkeys(("executions_per_trial", "n_repeats", "num_repeats", "seeds", "replicates"), "repeats"),
     **dict.fromkeys(("n_jobs", "max_concurrent", "max_concurrent_trials", "concurrency", "parallel"), "workers"),
     **dict.fromkeys(("cpus", "cpu", "num_cpus"), "cpus_per_trial"),
     **dict.fromkeys(("gpus", "gpu", "num_gpus"), "gpus_per_trial"),
@@ -211,6 +212,7 @@ def _budget(given: Fields) -> dict[str, Any]:
     trials = given.whole("trials", 50, 1, 1_000_000)
     return {
         "trials": trials,
+        "repeats": given.whole("repeats", 1, 1, 1000),
         "total_epochs": given.whole_or_none("total_epochs", None, 1, 10**12),
         "max_seconds": given.number_or_none("max_seconds", 0.0, 1e9, above=True),
         "target": given.number_or_none("target", -math.inf, math.inf),
@@ -232,10 +234,17 @@ def _running(given: Fields) -> dict[str, Any]:
 
 def _agree(given: Fields, values: dict[str, Any]) -> None:
     """Mistakes that only show between two fields."""
-    points, trials = len(values["enqueue"]), values["trials"]
-    if points > trials:
+    points, trials, repeats = len(values["enqueue"]), values["trials"], values["repeats"]
+    if trials % repeats:
+        near = [number for number in (trials - trials % repeats, trials - trials % repeats + repeats) if number]
         given.problems.append(
-            f"`enqueue` has {points} points and `trials` is {trials}; expected a trial for each point."
+            f"`trials` is {trials} and `repeats` is {repeats}: every training is a trial, and each configuration is "
+            f"trained {repeats} times; expected a multiple of {repeats}, such as {' or '.join(map(str, near))}."
+        )
+    if points * repeats > trials:
+        each = f"{repeats} trials" if repeats > 1 else "a trial"
+        given.problems.append(
+            f"`enqueue` has {points} points and `trials` is {trials}; expected {each} for each point."
         )
     epochs, grace, gpus = values["epochs"], values["grace"], values["gpus_per_trial"]
     if values["pruner"] != "none" and grace >= epochs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from db import artifacts, decisions, events, reports, trials
+from db import artifacts, attempts, decisions, events, reports, trials
 from db.engine import Session
 from tuner.active_study import ActiveStudy, Attempt
 from tuner.housekeeping import remove_stale_rows
@@ -15,6 +15,7 @@ from tuner.outcomes import Outcome
 class Rows:
     """What is to be written about one study. It can be written twice: the second time changes nothing."""
 
+    trained: list[attempts.Trained] = field(default_factory=list)
     reports: list[reports.New] = field(default_factory=list)
     artifacts: list[artifacts.New] = field(default_factory=list)
     decisions: list[decisions.New] = field(default_factory=list)
@@ -30,6 +31,7 @@ def write(s: Session, study: ActiveStudy, rows: Rows) -> bool:
     """Write all but the starts. False: an attempt was not the current one any more, so its part was left out."""
     said = {(item.trial_id, item.token) for item in rows.reports}
     taken = not said or reports.add(s, rows.reports) == said
+    attempts.say_trained(s, rows.trained)
     if rows.artifacts:
         artifacts.add(s, rows.artifacts)
     if rows.decisions:

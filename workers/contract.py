@@ -109,6 +109,15 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """How a trial is trained, said once, before its first report."""
+
+    trial: int
+    token: int
+    how: str  # e.g. "in a cohort of 16 (program: mlp, depth 3)" or "alone: the data is a tf.data.Dataset"
+
+
+@dataclass(frozen=True)
 class Report:
     """The metrics of one finished epoch of one trial."""
 
@@ -121,7 +130,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Saved:
-    """Bytes that are complete in the artifact store: the row follows, never the other way round."""
+    """Bytes that are complete in the artifact store: the row follows, never the other way round.
+
+    Trials that are trained together may name the same folder. Each finds its own part there by its number.
+    """
 
     trial: int
     token: int
@@ -129,7 +141,7 @@ class Saved:
     epoch: int  # the epoch whose weights these are
     key: str  # the folder's key in the artifact store
     sha256: str  # of the folder's manifest.json
-    bytes: int
+    bytes: int  # of the whole folder
 
 
 @dataclass(frozen=True)
@@ -153,6 +165,7 @@ class SliceResult:
     reports: tuple[Report, ...] = ()
     saved: tuple[Saved, ...] = ()
     ended: tuple[Ended, ...] = ()
+    trained: tuple[Trained, ...] = ()
     rss_bytes: int = 0  # resident memory of the worker process
     progress: int = 0  # batches since the assignment began; a frozen trial shows the same number again
 
@@ -167,6 +180,7 @@ class SliceResult:
                 "reports": tuple(Report(**item) for item in form["reports"]),
                 "saved": tuple(Saved(**item) for item in form["saved"]),
                 "ended": tuple(Ended(**item) for item in form["ended"]),
+                "trained": tuple(Trained(**item) for item in form["trained"]),
             }
         )
 

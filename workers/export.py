@@ -1,11 +1,13 @@
-"""`python -m workers.export`: from a trial's artifact to a SavedModel in a staging folder.
+"""`python -m workers.export`: from a trial's artifact to a SavedModel in a staging folder, or to its scores alone.
 
 Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
 
-    {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "key": KEY, "sha256": SUM,
-     "staging": DIR, "probe_rows": 16, "evaluate_test": true}
-    {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null, "rows": {...},
-     "validation": {metric: value} | null, "test": {metric: value} | null, "notes": [...]}
+    {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "trial": 17, "key": KEY,
+     "sha256": SUM, "staging": DIR | null, "probe_rows": 16, "evaluate_test": true}
+    {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null, "notes": [...],
+     "scores": {"validation": {metric: value} | null, "test": {metric: value} | null,
+                "standard_errors": {part: {metric: value}}, "rows": {part: number}}}
+    {"ok": true, "scores": {...}, "notes": [...]}                                where "staging" is null
     {"ok": false, "error": "One sentence."}                                       and exit code 1
 """
 
@@ -19,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.artifacts import ArtifactStore
+from workers.artifacts import ArtifactDamaged, ArtifactStore
 from workers.contract import Training
 from workers.data import DataError, Part, Parts, load
 from workers.entry_points import resolve
@@ -47,13 +49,17 @@ def main() -> int:
 
 
 def export(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the SavedModel that `request` asks for; returns the answer without "ok". Raises what is in the way."""
+    """Score the model and write the SavedModel that `request` asks for; returns the answer without "ok".
+
+    Raises what is in the way.
+    """
     training = Training.from_json(request["training"])
     store = ArtifactStore(request["artifact_root"])
     folder = store.verify(request["key"], request["sha256"])
-    made = store.manifest(request["key"])
+    made = _described(store, request["key"], request["trial"])
     about = {
-        **{key: made.get(key) for key in ("study", "trial", "token", "epoch")},
+        "study": training.study,
+        **{key: made[key] for key in ("trial", "token", "epoch")},
         "params": dict(request["params"]),
         "seed": request["seed"],
         "model": training.model,
@@ -66,10 +72,21 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
     return _export_trial(training, folder, about, request)
 
 
+def _described(store: ArtifactStore, key: str, trial: int) -> dict[str, Any]:
+    """What the manifest says of the trial: trials that were trained together may share an artifact."""
+    members: list[dict[str, Any]] = store.manifest(key)["members"]
+    for member in members:
+        if member["trial"] == trial:
+            return member
+    has = ", ".join(str(member["trial"]) for member in members)
+    raise ArtifactDamaged(f"Artifact {key!r} has nothing of trial {trial}; it is of {has}.")
+
+
 def _export_trial(
     training: Training, folder: Path, about: dict[str, Any], request: Mapping[str, Any]
 ) -> dict[str, Any]:
     from workers.saved_model import ExportRefused, write_saved_model
+    from workers.scoring import evaluate
 
     if training.data is None:
         raise ExportRefused(f"Study {training.study!r} names no data, which its model is built for: add data to it.")
@@ -78,6 +95,9 @@ def _export_trial(
     model = _rebuild(training, folder, request, parts)
     scored = {"validation": parts.validation, "test": parts.test if request.get("evaluate_test") else None}
     scores, notes = evaluate(model, scored)
+    scores["rows"] = {name: part.rows for name, part in scored.items() if part is not None}
+    if request["staging"] is None:
+        return {"scores": scores, "notes": notes}
     served, sources = model, None
     if state is not None:
         from workers.preprocessing import servable
@@ -91,7 +111,7 @@ def _export_trial(
         labels=parts.labels,
         sources=sources,
     )
-    return {**_answer(manifest, request), "rows": parts.rows, **scores, "notes": notes}
+    return {**_answer(manifest, request), "scores": scores, "notes": notes}
 
 
 def _export_loop(training: Training, folder: Path, about: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,29 +132,7 @@ def _export_loop(training: Training, folder: Path, about: dict[str, Any], reques
         raise ExportRefused(f"The model of {request['key']} cannot be loaded safely: {error}"[:1000]) from error
     sample = _drawn(model, request.get("probe_rows", PROBE_ROWS))
     manifest = write_saved_model(model, sample, Path(request["staging"]), about={**about, "scores": {}})
-    return {**_answer(manifest, request), "rows": {}, "validation": None, "test": None, "notes": []}
-
-
-def evaluate(model: Any, parts: Mapping[str, Part | None]) -> tuple[dict[str, dict[str, float] | None], list[str]]:
-    """Every metric of the model on each part, with `data_loss` and `penalty`; None, and a note, where it has none."""
-    from workers.feeding import Feed
-    from workers.penalty import PenaltySplit
-
-    split = PenaltySplit(model)  # one for all: Keras traces the model's test step once
-    scores: dict[str, dict[str, float] | None] = dict.fromkeys(parts)
-    notes = []
-    for name, part in parts.items():
-        if part is None:
-            continue
-        split.reset()
-        try:
-            metrics = model.evaluate(Feed(part, part, 1, 0).validation, return_dict=True, verbose=0)
-        except Exception as error:  # a model with a train step of its own need not be able to evaluate
-            notes.append(f"The model could not be evaluated on the {name} part: {sentence_of(error)}")
-            continue
-        numbers = {metric: float(value) for metric, value in metrics.items() if getattr(value, "size", 1) == 1}
-        scores[name] = {**numbers, **split.take()}
-    return scores, notes
+    return {**_answer(manifest, request), "scores": {}, "notes": []}
 
 
 def _rebuild(training: Training, folder: Path, request: Mapping[str, Any], parts: Parts) -> Any:
@@ -145,7 +143,7 @@ def _rebuild(training: Training, folder: Path, request: Mapping[str, Any], parts
     set_seeds(request["seed"], keras=True)
     model = models.build(training, request["params"], parts).model
     keras_files.build_variables(model, parts)
-    keras_files.load_finished(model, folder)
+    keras_files.load_finished(model, folder, request["trial"])
     return model
 
 

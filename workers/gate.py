@@ -14,7 +14,7 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from workers.contract import Cause, Ended, Member, Report, Saved
+from workers.contract import Cause, Ended, Member, Report, Saved, Trained
 
 
 class TrialStopped(BaseException):
@@ -32,6 +32,7 @@ class Events:
     reports: list[Report] = field(default_factory=list)
     saved: list[Saved] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
+    trained: list[Trained] = field(default_factory=list)
 
     def without(self, trials: Collection[int]) -> Events:
         """The same events but for those of `trials`."""
@@ -39,6 +40,7 @@ class Events:
             [item for item in self.reports if item.trial not in trials],
             [item for item in self.saved if item.trial not in trials],
             [item for item in self.ended if item.trial not in trials],
+            [item for item in self.trained if item.trial not in trials],
         )
 
 
@@ -108,11 +110,13 @@ class Gate:
                 self._turn = None
             self._changed.notify_all()
 
-    def _say(self, lane: Lane, event: Report | Saved | Ended) -> None:
+    def _say(self, lane: Lane, event: Trained | Report | Saved | Ended) -> None:
         with self._changed:
             if lane.stopped:
                 return
-            if isinstance(event, Report):
+            if isinstance(event, Trained):
+                self._events.trained.append(event)
+            elif isinstance(event, Report):
                 self._events.reports.append(event)
             elif isinstance(event, Saved):
                 self._events.saved.append(event)
@@ -146,6 +150,10 @@ class Lane:
         self.batches += count
         if self.stopped:
             raise TrialStopped
+
+    def trained(self, how: str) -> None:
+        """Pass on how the trial is trained, in words."""
+        self._gate._say(self, Trained(self.member.trial, self.member.token, how))
 
     def report(self, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """Pass on the metrics of the `epoch`-th finished epoch, which took `seconds`."""

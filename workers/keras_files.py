@@ -11,7 +11,7 @@ import json
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from workers import member_arrays
 from workers.data import Part, Parts
 from workers.progress import Progress
 
@@ -52,18 +53,20 @@ def model(model: keras.Model, parts: Parts) -> Iterator[dict[str, bytes | Path]]
         yield {MODEL: path, **_preprocessing(parts)}
 
 
-def weights(arrays: list[Any], parts: Parts) -> dict[str, bytes | Path]:
-    """The files of a finished trial whose model never existed as an object: what `Model.get_weights` would give."""
-    return {WEIGHTS: _pack(arrays), **_preprocessing(parts)}
+def weights(members: Mapping[int, list[np.ndarray]], parts: Parts) -> dict[str, bytes | Path]:
+    """The files of finished trials whose models never existed as objects: what `Model.get_weights` would give of each,
+    by trial number.
+    """
+    return {WEIGHTS: member_arrays.pack(members), **_preprocessing(parts)}
 
 
-def load_finished(model: keras.Model, folder: Path) -> None:
-    """Load a finished trial's weights, in whichever form it has them. Raises NotThisModel."""
+def load_finished(model: keras.Model, folder: Path, trial: int) -> None:
+    """Load a finished trial's weights, in whichever form it has them. `trial`: its number. Raises NotThisModel."""
     if not (folder / WEIGHTS).exists():
         load_weights(model, folder / MODEL)
         return
     try:
-        model.set_weights(_unpack(folder / WEIGHTS))
+        model.set_weights(member_arrays.unpack(folder / WEIGHTS, trial))
     except Exception as error:  # zipfile, NumPy and Keras each raise their own kinds
         raise NotThisModel(f"{WEIGHTS} does not fit the model: {error}"[:500]) from error
 

@@ -47,7 +47,7 @@ class Run:
         self.state: Any = None
         self._lane = lane
         self._training = training
-        self._checkpoints = Checkpoints(lane, training)
+        self._checkpoints = Checkpoints(training)
         self._progress = Progress()
         self._best: dict[str, bytes] = {}
         self._resume()
@@ -94,7 +94,7 @@ class Run:
         files = {} if state is None else {"state.json": _encode(state)}
         if self._progress.update(self._training, epoch, numbers):
             self._best = {**files, **_model_bytes(model)}
-        if files and self._checkpoints.due:
+        if files and self._checkpoints.due([self._lane]):
             self._save(files)
         if not self.over:
             self._lane.arrive(epoch)
@@ -106,16 +106,16 @@ class Run:
         """Save the best epoch's state and model; returns that epoch."""
         best = self._progress.best_epoch
         if best is not None and self._best:
-            self._checkpoints.save("model", best, self._best)
+            self._checkpoints.save("model", {self._lane: best}, self._best)
         return best
 
     def _save(self, files: dict[str, bytes]) -> None:
         best = {f"best-{name}": content for name, content in self._best.items()}
         progress = _encode(self._progress.to_json())
-        self._checkpoints.save("checkpoint", self.epoch, {**files, **best, "progress.json": progress})
+        self._checkpoints.save("checkpoint", {self._lane: self.epoch}, {**files, **best, "progress.json": progress})
 
     def _resume(self) -> None:
-        folder = self._checkpoints.open()
+        folder = self._checkpoints.open(self._lane)
         if folder is None:
             return
         try:
@@ -124,7 +124,7 @@ class Run:
             self._best = {path.name[len("best-") :]: path.read_bytes() for path in folder.glob("best-*")}
         except (OSError, ValueError, TypeError) as error:
             self._progress, self.state, self._best = Progress(), None, {}
-            self._checkpoints.refuse(error)
+            self._checkpoints.refuse(self._lane, error)
 
 
 def train_loop(lane: Lane, training: Training) -> int | None:

@@ -49,7 +49,7 @@ class Trial:
         self._lane, self._training, self._built, self._parts = lane, training, built, parts
         self._progress = Progress()
         self._best: list[Any] | None = None
-        self._checkpoints = Checkpoints(lane, training)
+        self._checkpoints = Checkpoints(training)
         self._model = built.model
         self._split = PenaltySplit(self._model)
 
@@ -78,9 +78,9 @@ class Trial:
         if self._progress.over(self._training):
             self._model.stop_training = True
             return
-        if self._checkpoints.due:
+        if self._checkpoints.due([self._lane]):
             with keras_files.checkpoint(self._model, self._best, self._progress) as files:
-                self._checkpoints.save("checkpoint", epoch, files)
+                self._checkpoints.save("checkpoint", {self._lane: epoch}, files)
         self._lane.arrive(epoch)
 
     def close(self) -> None:
@@ -144,14 +144,14 @@ class Trial:
                 del given[twice[1]]
 
     def _resume(self) -> None:
-        folder = self._checkpoints.open()
+        folder = self._checkpoints.open(self._lane)
         if folder is None:
             return
         try:
             self._build_variables()
             self._best, self._progress = keras_files.resume(self._model, folder)
         except keras_files.NotThisModel as error:
-            self._checkpoints.refuse(error)
+            self._checkpoints.refuse(self._lane, error)
             set_seeds(self._lane.member.seed, keras=True)
             self._built = models.build(self._training, self._lane.member.params, self._parts)
             self._model = self._built.model
@@ -166,7 +166,7 @@ class Trial:
             return None
         self._model.set_weights(self._best)
         with keras_files.model(self._model, self._parts) as files:
-            self._checkpoints.save("model", self._progress.best_epoch, files)
+            self._checkpoints.save("model", {self._lane: self._progress.best_epoch}, files)
         return self._progress.best_epoch
 
 

@@ -8,23 +8,20 @@ tells the launcher to replace the worker.
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from workers.contract import Assignment, CheckReport, Resources, SliceResult, Training
-from workers.failures import cause_of, log_of, sentence_of
+from workers.failures import CannotStack, cause_of, log_of, sentence_of
 from workers.gate import Events, Gate, Lane, TrialStopped
 
 STOP_SECONDS = 5.0
-
-log = logging.getLogger("ockham.worker")
 
 
 class WorkerStuck(RuntimeError):
@@ -55,11 +52,12 @@ class Trainer(Protocol):
 class Turns:
     """Trains any assignment: a thread per member, one of them training at a time, up to the open epoch.
 
-    Members therefore share a process but gain no speed from being together.
+    Members therefore share a process but gain no speed from being together. `reasons` says by trial why it is this
+    one, where another trainer was tried first.
     """
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
+    def __init__(self, assignment: Assignment, reasons: Mapping[int, str] | None = None) -> None:
+        self._assignment, self._reasons = assignment, reasons or {}
         self._gate = Gate(assignment.members)
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"trial-{lane.member.trial}", daemon=True)
@@ -71,6 +69,9 @@ class Turns:
         return self._gate.progress
 
     def start(self) -> None:
+        for lane in self._gate.lanes:
+            reason = self._reasons.get(lane.member.trial, "its code owns its training loop")
+            lane.trained(f"alone: {reason.rstrip('.')}")
         for thread in self._threads:
             thread.start()
 
@@ -146,6 +147,7 @@ class Together:
             events.reports += news.reports
             events.saved += news.saved
             events.ended += news.ended
+            events.trained += news.trained
         self._dropped.clear()
         return events
 
@@ -163,13 +165,12 @@ class Together:
 
             cohort, reasons = Cohort.of(self._assignment)
         except BaseException as error:  # what is wrong with the data, each trial finds out and says again
-            reasons = {member.trial: sentence_of(error) for member in self._assignment.members}
-        for trial, reason in reasons.items():
-            log.info("%s: trial %d trains alone: %s", self._assignment.label, trial, reason)
+            reason = str(error) if isinstance(error, CannotStack) else sentence_of(error)
+            reasons = {member.trial: reason for member in self._assignment.members}
         alone = tuple(member for member in self._assignment.members if member.trial in reasons)
         trainers = [cohort] if cohort is not None else []
         if alone:
-            trainers.append(Turns(replace(self._assignment, members=alone)))
+            trainers.append(Turns(replace(self._assignment, members=alone), reasons))
         for trainer in trainers:
             trainer.start()
         self._trainers = trainers
@@ -210,6 +211,7 @@ class Worker:
             reports=tuple(events.reports),
             saved=tuple(events.saved),
             ended=tuple(events.ended),
+            trained=tuple(events.trained),
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
         )

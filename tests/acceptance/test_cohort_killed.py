@@ -120,7 +120,8 @@ def resumed_at(database: Database) -> list[Any]:
     with database.read() as s:
         for trial in trials.all(s, study_row(database, "cohort").id):
             assert trial.token == 2
-            second = trials.attempts(s, trial.id)[1]
+            first, second = trials.attempts(s, trial.id)
+            assert first.trained == f"in a cohort of {COUNT} (program: mlp, depth 1)"
             epochs = [report.epoch for report in reports.curve(s, trial.id) if report.token == 2]
             assert epochs == list(range((second.resumed_from or 0) + 1, len(epochs) + (second.resumed_from or 0) + 1))
             begun.append(second.resumed_from)

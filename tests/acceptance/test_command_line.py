@@ -86,8 +86,25 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     )
     shown = tuner("trial", "show", "study", "2")
     assert shown.out.startswith("trial       2 (complete)")
+    assert "\ntrained    alone: its code owns its training loop\n" in shown.out
     assert len(shown.out.partition("\n\n")[2].splitlines()) == 1 + 20
     assert "Trial 2 is complete with" in tuner("trial", "explain", "study", "2").out
+
+
+def test_what_a_person_is_told_of_repeats_and_of_unseen_rows(tuner: Tuner, tmp_path: Path) -> None:
+    file = Path(study_file(tmp_path, "tested", trials=6))
+    file.write_text(file.read_text() + "repeats: 3\n")
+    shown = tuner("run", str(file)).out
+    assert "mean and standard error of trials" in shown and "± 0" in shown
+    assert "on the test rows that had no part in it. Expect the latter." in shown
+    assert tuner("study", "score", "study").out.startswith("val_loss is ")
+    found = json.loads(tuner("study", "show", "study", "-o", "json").out)
+    assert found["best_configuration"]["standard_error"] == 0.0
+    assert found["final"] == json.loads(tuner("study", "score", "study", "-o", "json").out)
+    tuner("run", study_file(tmp_path, name="unseen"))
+    assert "none: its loop reported no metric such as test_loss" in tuner("study", "show", "unseen").out
+    refused = tuner("study", "score", "unseen")
+    assert (refused.code, refused.out) == (2, "")
 
 
 def test_json_is_all_there_is_on_stdout(home: Path, tmp_path: Path, tuner: Tuner) -> None:
@@ -109,6 +126,7 @@ def test_json_is_all_there_is_on_stdout(home: Path, tmp_path: Path, tuner: Tuner
     story = json.loads(tuner("trial", "show", "study", "1", "-o", "json").out)
     assert story["reports"][0]["metrics"]["val_loss"] is None
     assert story["result"]["cause"] == "non_finite"
+    assert story["result"]["trained"] == story["attempts"][0]["trained"] == "alone: its code owns its training loop"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

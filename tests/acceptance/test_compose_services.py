@@ -37,7 +37,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.postgresql]
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-VARIABLE_DEFAULTS = {"${RAY_WORKER_CPUS:-2}": "2", "${TUNER_LOG_LEVEL:-info}": "info"}
+VARIABLE_DEFAULTS = {
+    "${RAY_WORKER_CPUS:-2}": "2",
+    "${TUNER_LOG_LEVEL:-info}": "info",
+    "${TUNER_LOG_FORMAT:-text}": "text",
+}
 PATIENCE = 90.0  # seconds until a service is well, on a busy machine
 
 STUDY = """
@@ -64,7 +68,7 @@ class Machine:
         self._mark = uuid.uuid4().hex
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._database = urlsplit(database)
-        self._ports = {name: _free_port() for name in ("head", "dashboard")}
+        self._ports = {name: _free_port() for name in ("head", "dashboard", "metrics")}
         self._agents = {name: _free_port() for name in SERVICES}
         self._replaced = {
             **VARIABLE_DEFAULTS,
@@ -74,6 +78,7 @@ class Machine:
             "--port=6379": f"--port={self._ports['head']}",
             "--dashboard-port=8265": f"--dashboard-port={self._ports['dashboard']}",
             "--dashboard-host=0.0.0.0": "--dashboard-host=127.0.0.1",
+            "0.0.0.0:9464": f"127.0.0.1:{self._ports['metrics']}",
             "/run/ockham/ray": str(folder / "ray-token"),
             "/run/ockham/database": str(folder / "database-password"),
             "/data": str(folder / "data"),
@@ -237,6 +242,8 @@ def test_a_study_runs_through_all_services(machine: Machine) -> None:
     result = json.loads(machine.execute("coordinator", "tuner", "study", "show", "composed", "--output", "json"))
 
     assert all(machine.runs(service) for service in ("ray-head", "ray-worker", "coordinator"))
+    with urlopen(f"http://{machine.environment('coordinator')['TUNER_METRICS']}/metrics", timeout=20) as answer:
+        assert b"ockham_database_up 1.0" in answer.read()
     assert result["counts"] == {"complete": 6}
     token = (machine.folder / "ray-token" / "token").read_text()
     assert machine.execute("coordinator", "ray", "get-auth-token").strip() == token

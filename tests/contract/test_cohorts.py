@@ -96,7 +96,7 @@ def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: 
     for item in events.saved:
         model = models.mlp(points[item.trial], parts)
         keras_files.build_variables(model, parts)
-        keras_files.load_finished(model, Path(training.artifacts) / item.key)
+        keras_files.load_finished(model, Path(training.artifacts) / item.key, item.trial)
         found[item.trial] = model.get_weights()
     return found
 

@@ -93,7 +93,7 @@ def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: 
     for item in events.saved:
         model = models.build(training, points[item.trial], parts).model
         keras_files.build_variables(model, parts)
-        keras_files.load_finished(model, Path(training.artifacts) / item.key)
+        keras_files.load_finished(model, Path(training.artifacts) / item.key, item.trial)
         found[item.trial] = model.get_weights()
     return found
 
@@ -150,7 +150,7 @@ def test_code_that_no_configuration_shows_is_found_by_comparing_every_member(tra
     cohort, reasons = cohort_of(training("scaled"), points)
     assert [seat.lane.member.trial for stack in cohort._stacks for seat in stack.seats] == [0, 1]
     assert reasons.keys() == {2}
-    assert reasons[2].startswith("A stack would train the model otherwise than Keras: ")
+    assert reasons[2].startswith("a stack would train the model otherwise than Keras: ")
 
 
 def test_trials_of_an_assignment_that_cannot_be_stacked_train_alone_beside_the_others(training: Make) -> None:
@@ -171,13 +171,13 @@ def test_trials_of_an_assignment_that_cannot_be_stacked_train_alone_beside_the_o
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("cohort_models:scheduled", "The learning rate follows a schedule."),
-        ("cohort_models:clipped", "The optimizer clips gradients (clipnorm=1.0)."),
-        ("cohort_models:active", "The layer hidden has an activity regularizer."),
-        ("cohort_models:bounded", "has a constraint."),
-        ("cohort_models:looked_up", "The layer words is an Embedding: Adam takes another step"),
-        ("keras_models:own_step", "The model has a train_step of its own."),
-        ("keras_models:OwnFit", "The HyperModel has a fit of its own."),
+        ("cohort_models:scheduled", "the learning rate follows a schedule"),
+        ("cohort_models:clipped", "the optimizer clips gradients (clipnorm=1.0)"),
+        ("cohort_models:active", "the layer hidden has an activity regularizer"),
+        ("cohort_models:bounded", "has a constraint"),
+        ("cohort_models:looked_up", "the layer words is an Embedding: Adam takes another step"),
+        ("keras_models:own_step", "the model has a train_step of its own"),
+        ("keras_models:OwnFit", "the HyperModel has a fit of its own"),
     ],
 )
 def test_what_a_stack_cannot_do_as_keras_does_trains_alone(training: Make, model: str, sentence: str) -> None:
@@ -204,7 +204,7 @@ def test_a_trial_goes_on_the_way_it_began(training: Make) -> None:
     other = Member(1, 2, POINTS[1], 101, "a/checkpoint/of/fit")
     assert Cohort.of(Assignment("resumed", described, (other,))) == (
         None,
-        {1: "It began alone, and goes on from its checkpoint."},
+        {1: "it began alone, and goes on from its checkpoint"},
     )
 
 

@@ -22,7 +22,7 @@ from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
 from tuner.definition import parse
 from tuner.errors import StudyExists
-from tuner.results import study_row, summary
+from tuner.results import study_row, summary, trial_results
 from tuner.submission import submit
 from workers.contract import Assignment, CheckReport, Launcher, LauncherError
 from workers.launchers import launcher as make_launcher
@@ -206,6 +206,9 @@ def test_pruned_trials_have_a_decision_that_says_why(make_bench: Callable[..., B
         last = trial_story(bench.database, "study", number).decisions[-1]
         assert last.action == "stop" and last.value is not None and last.threshold is not None
         assert last.value > last.threshold and last.rivals and last.reason
+    assert {trial.trained for trial in trial_results(bench.database, "study")} == {
+        "alone: its code owns its training loop"
+    }
 
 
 def test_a_coordinator_that_lost_its_study_writes_nothing_more(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from db import artifacts, decisions, events, models, reports, trials
+from db import artifacts, attempts, decisions, events, models, reports, trials
 from db.engine import Database, Session
 from tests import rows
 from tests.rows import Held
@@ -133,7 +133,7 @@ def test_the_newest_checkpoint_is_the_newest_attempts(database: Database) -> Non
         assert found is not None
         assert found.key == model
         assert [row.key for row in artifacts.of_study(s, held.study)] == [*old, model, new]
-        artifacts.remove(s, newest.id)
+        artifacts.remove(s, [newest.id])
         assert [row.key for row in artifacts.checkpoints(s, held.trial)] == old[::-1]
 
 
@@ -142,6 +142,36 @@ def test_an_artifact_said_twice_is_one(database: Database) -> None:
     with database.write() as s:
         assert save(s, held, "model", 1) == save(s, held, "model", 1)
         assert len(artifacts.of_study(s, held.study)) == 1
+
+
+def test_trials_that_were_trained_together_share_a_folder(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        cohort = [rows.held(s, study) for _ in range(3)]
+        new = [
+            artifacts.New(held.trial, held.token, "model", 7 - n, "shared", "5a", 9) for n, held in enumerate(cohort)
+        ]
+        for _ in range(2):  # said again it changes nothing
+            artifacts.add(s, new)
+        found = [(row.trial_id, row.epoch, row.key) for row in artifacts.of_study(s, study)]
+        assert found == [(held.trial, 7 - n, "shared") for n, held in enumerate(cohort)]
+
+
+def test_how_an_attempt_is_trained_is_said_while_it_runs(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        lost, other, silent = (rows.held(s, study) for _ in range(3))
+        attempts.say_trained(s, [attempts.Trained(held.trial, held.token, "in a cohort") for held in (lost, other)])
+        second = again(s, lost)
+        assert attempts.trained(s, study) == {1: "in a cohort"}, (
+            "of the first trial's second attempt nobody has said so"
+        )
+        attempts.say_trained(s, [attempts.Trained(lost.trial, lost.token, "too late")])
+        attempts.say_trained(s, [attempts.Trained(second.trial, second.token, "alone\x00")])
+        assert [row.trained for row in trials.attempts(s, lost.trial)] == ["in a cohort", "alone\ufffd"]
+        assert rows.end(s, second, "pruned")
+        assert attempts.trained(s, study) == {0: "alone\ufffd", 1: "in a cohort"}
+        assert [row.trained for row in trials.attempts(s, silent.trial)] == [None]
 
 
 def test_promoted_trials_are_those_of_versions_that_did_not_fail(database: Database) -> None:

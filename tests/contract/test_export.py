@@ -110,10 +110,11 @@ class Study:
 
     def request(self, training: Training, params: dict[str, Any], files: Any) -> dict[str, Any]:
         key = "tests/trial-000003/attempt-5/epoch-0001-model"
-        manifest = {"study": "tests", "trial": 3, "token": 5, "epoch": 1, "params": params}
+        manifest = {"study": "tests", "members": [{"trial": 3, "token": 5, "epoch": 1, "params": params}]}
         sha256, _ = self.store.write(key, files, manifest)
         return {
             "training": training.to_json(),
+            "trial": 3,
             "params": params,
             "seed": 11,
             "artifact_root": str(self.store.root),
@@ -176,18 +177,19 @@ def test_a_table_from_artifact_to_raw_columns(study: Study, table: dict[str, Any
 
     parts = load(table)
     assert parts.test is not None
-    own = model.evaluate(parts.test.x, parts.test.y, return_dict=True, verbose=0)
-    assert answer["test"]["accuracy"] == pytest.approx(own["accuracy"])
-    assert answer["test"]["loss"] == pytest.approx(own["loss"], rel=1e-5)
-    assert answer["test"]["penalty"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
-    assert answer["test"]["data_loss"] == pytest.approx(own["loss"] - float(sum(model.losses)), rel=1e-5)
+    own, scores = model.evaluate(parts.test.x, parts.test.y, return_dict=True, verbose=0), answer["scores"]
+    assert scores["test"]["accuracy"] == pytest.approx(own["accuracy"])
+    assert scores["test"]["loss"] == pytest.approx(own["loss"], rel=1e-5)
+    assert scores["test"]["penalty"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
+    assert scores["test"]["data_loss"] == pytest.approx(own["loss"] - float(sum(model.losses)), rel=1e-5)
     own = model.evaluate(parts.validation.x, parts.validation.y, return_dict=True, verbose=0)
-    assert answer["validation"]["loss"] == pytest.approx(own["loss"], rel=1e-5)
+    assert scores["validation"]["loss"] == pytest.approx(own["loss"], rel=1e-5)
+    assert scores["rows"] == {"validation": 20, "test": 20}
 
     folder = Path(answer["path"])
     manifest = json.loads((folder / "assets.extra/ockham.json").read_text())
     assert (manifest["study"], manifest["trial"], manifest["params"]) == ("tests", 3, params)
-    assert manifest["scores"] == {"validation": answer["validation"], "test": answer["test"]}
+    assert manifest["scores"] == scores
     assert manifest["data"] == parts.fingerprint
     assert "saved_model.pb" in manifest["files"]
     assert json.loads((folder / "assets.extra/labels.json").read_text()) == ["long", "short"]
@@ -251,7 +253,7 @@ def test_several_inputs_keep_their_names(exported: Export, data: str, by_name: b
 def test_several_outputs_keep_their_names(exported: Export) -> None:
     answer, _, _ = exported("wide_and_deep", "named", {"units": 4, "two": True})
     assert set(answer["outputs"]) == {"score", "half_output"}
-    assert answer["validation"] is None
+    assert answer["scores"]["validation"] is None
     assert "could not be evaluated" in answer["notes"][0]
     assert verify(Path(answer["path"])) == []
 
@@ -259,8 +261,9 @@ def test_several_outputs_keep_their_names(exported: Export) -> None:
 def test_a_subclassed_model(exported: Export) -> None:
     answer, _, _ = exported("subclassed", "single", {})
     assert answer["inputs"] == {"inputs": {"source": "inputs", "dtype": "float32", "shape": [None, 3]}}
-    assert answer["rows"] == {"train": 54, "validation": 18, "test": 18}
-    assert answer["test"]["data_loss"] > 0
+    assert answer["scores"]["rows"] == {"validation": 18, "test": 18}
+    assert answer["scores"]["test"]["data_loss"] > 0
+    assert answer["scores"]["standard_errors"]["test"]["data_loss"] > 0
     assert verify(Path(answer["path"])) == []
 
 
@@ -362,7 +365,7 @@ def test_a_loops_model(study: Study) -> None:
     model.save(study.folder / "model.keras")
     answer = export(study.request(training, {}, {"model.keras": study.folder / "model.keras"}))
     assert answer["inputs"] == {"words": {"source": "words", "dtype": "int32", "shape": [None, None]}}
-    assert answer["test"] is None
+    assert answer["scores"] == {}
     assert verify(Path(answer["path"])) == []
     unsafe = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)])
     unsafe.save(study.folder / "unsafe.keras")

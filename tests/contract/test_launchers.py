@@ -17,6 +17,7 @@ import pytest
 
 from workers.contract import Assignment, Launcher, LauncherError, Lost, Report, Resources, SliceResult, Training
 from workers.launchers import launcher
+from workers.launchers.inline import InlineLauncher
 
 MakeAssignment = Callable[..., Assignment]
 
@@ -26,7 +27,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Launcher]:
     if request.param == "ray":
         yield request.getfixturevalue("ray_launcher")
         return
-    options = {"processes": {"workers": 2, "hang_seconds": 2.0}}
+    options = {"processes": {"workers": 2, "hang_seconds": 5.0}}
     it = launcher(request.param, **options.get(request.param, {}))
     yield it
     it.close()
@@ -39,18 +40,19 @@ def workers(opened: Launcher) -> Iterator[Launcher]:
     for worker in opened.describe():
         if worker["assignment"]:
             opened.stop(worker["assignment"])
-    wait_for(lambda: opened.room(Resources()) >= 1, 30)
+    wait_for(lambda: opened.room(Resources()) == (1 if isinstance(opened, InlineLauncher) else 2))
 
 
 @pytest.fixture
 def isolated(workers: Launcher) -> Launcher:
     """A launcher whose trials cannot harm this process."""
-    if type(workers).__name__ == "InlineLauncher":
+    if isinstance(workers, InlineLauncher):
         pytest.skip("Nothing protects this process from an inline trial.")
     return workers
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Ray says a little later that the core of a worker that ended is free again."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "It did not happen in time."
@@ -118,13 +120,13 @@ class TestLauncher:
         advance(workers, assignment, 1, 5.0)
         began = time.monotonic()
         result = advance(workers, assignment, 50, 0.5)
-        assert 0.3 < time.monotonic() - began < 3.0
-        assert 1 <= len(result.reports) <= 4
+        assert 0.3 < time.monotonic() - began < 8.0, "All epochs would take 10 s."
+        assert len(result.reports) < 40
 
     def test_poll_without_a_question_answers_at_once(self, workers: Launcher) -> None:
         began = time.monotonic()
-        assert workers.poll(5.0) == []
-        assert time.monotonic() - began < 1.0
+        assert workers.poll(60.0) == []
+        assert time.monotonic() - began < 30.0
 
     def test_a_dropped_trial_is_not_heard_again(self, workers: Launcher, make_assignment: MakeAssignment) -> None:
         assignment = make_assignment("counting", epochs=6, members=3)
@@ -161,7 +163,7 @@ class TestLauncher:
         workers.advance(assignment.id, 500, 0.3)
         workers.stop(assignment.id)
         workers.stop("never heard of")
-        wait_for(lambda: workers.room(Resources()) == room, 5)
+        wait_for(lambda: workers.room(Resources()) == room)
         assert workers.poll(0.5) == []
         assert name in [worker["name"] for worker in workers.describe()], "The worker stays warm."
         assert run(workers, make_assignment("counting"))[1].ended[0].cause is None
@@ -183,7 +185,7 @@ class TestLauncher:
         for assignment in pair:
             isolated.advance(assignment.id, 3, 20.0)
         results: list[SliceResult | Lost] = []
-        wait_for(lambda: len(results.__iadd__(isolated.poll(1.0))) == 2, 60)
+        wait_for(lambda: len(results.__iadd__(isolated.poll(1.0))) == 2)
         assert {result.assignment for result in results} == {assignment.id for assignment in pair}
         assert len({result.worker for result in results}) == 2
         assert isolated.room(Resources()) == 2
@@ -203,7 +205,7 @@ class TestLauncher:
         saved = [item for item in result.saved if item.kind == "checkpoint"]
         assert saved[-1].epoch == 3
         workers.stop(first.id)
-        wait_for(lambda: workers.room(Resources()) >= 1, 10)
+        wait_for(lambda: workers.room(Resources()) >= 1)
         second = make_assignment("counting", epochs=6, checkpoint=saved[-1].key)
         reports, last = run(workers, second)
         assert [(report.epoch, report.metrics["score"]) for report in reports] == [(4, 4.0), (5, 5.0), (6, 6.0)]
@@ -236,9 +238,7 @@ class TestLauncher:
         name = isolated.start(assignment)
         advance(isolated, assignment, 1, 20.0)
         isolated.advance(assignment.id, 10, 20.0)
-        began = time.monotonic()
-        lost = answer(isolated)
-        assert time.monotonic() - began < 5.0
+        lost = answer(isolated, 15.0)  # sooner than the slice of 20 s would have been answered
         assert isinstance(lost, Lost)
         assert (lost.assignment, lost.worker, lost.cause) == (assignment.id, name, "node_lost")
         ending = {"exiting": "exit code 0|unexpectedly", "killed": "SIGKILL|unexpectedly"}[loop]  # Ray knows no more
@@ -246,7 +246,7 @@ class TestLauncher:
         if loop == "exiting":
             assert "about to leave" in lost.log
         assert isolated.poll(0.2) == []
-        wait_for(lambda: isolated.room(Resources()) == 2, 5)
+        wait_for(lambda: isolated.room(Resources()) == 2)
         assert run(isolated, make_assignment("counting"))[1].ended[0].cause is None
 
     def test_a_worker_killed_between_slices(self, isolated: Launcher, make_assignment: MakeAssignment) -> None:
@@ -256,7 +256,7 @@ class TestLauncher:
         [pid] = [worker["pid"] for worker in isolated.describe() if worker["assignment"] == assignment.id]
         os.kill(pid, signal.SIGKILL)
         isolated.advance(assignment.id, 50, 1.0)
-        lost = answer(isolated, 5.0)
+        lost = answer(isolated)
         assert isinstance(lost, Lost)
         assert lost.cause == "node_lost"
 
@@ -267,7 +267,7 @@ class TestLauncher:
         result = advance(isolated, assignment, 10, 0.3)
         assert not result.reports
         isolated.stop(assignment.id)
-        wait_for(lambda: isolated.room(Resources()) == 2, 15)
+        wait_for(lambda: isolated.room(Resources()) == 2)
         assert isolated.poll(0.2) == []
 
     def test_a_frozen_worker_is_lost_as_a_hang(self, isolated: Launcher, make_assignment: MakeAssignment) -> None:
@@ -276,10 +276,10 @@ class TestLauncher:
         advance(isolated, assignment, 1, 20.0)
         [pid] = [worker["pid"] for worker in isolated.describe() if worker["assignment"] == assignment.id]
         isolated.advance(assignment.id, 10, 0.5)
-        lost = answer(isolated, 15.0)
+        lost = answer(isolated)
         assert isinstance(lost, Lost)
         assert lost.cause == "hang"
-        wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
+        wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         assert run(isolated, make_assignment("counting"))[1].ended[0].cause is None
 
     def test_the_dry_run_of_a_loop(self, workers: Launcher, make_training: Callable[..., Training]) -> None:
@@ -294,10 +294,7 @@ class TestLauncher:
         training = make_training("exiting", model="ends_at_import:train", import_paths=(str(tmp_path),))
         [problem] = isolated.check(training).problems
         assert re.search("exit code 0|unexpectedly", problem)
-        deadline = time.monotonic() + 10.0  # Ray says a little later that a dead actor's core is free again
-        while isolated.room(Resources()) != 2:
-            assert time.monotonic() < deadline, "the room of the worker that ended never came back"
-            time.sleep(0.1)
+        wait_for(lambda: isolated.room(Resources()) == 2)
 
     def test_workers_are_described(self, workers: Launcher, make_assignment: MakeAssignment) -> None:
         assignment = make_assignment("counting", epochs=500)

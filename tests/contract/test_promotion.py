@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from db.engine import Database
+from db.tables import Study, table
 from tests import promotions
-from tuner import promotion, publishing, registry
+from tuner import promotion, publishing, registry, scoring
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed, UnknownName
+from tuner.results import summary
 
 POINTS = ["version_reserved", "exported", "verified", "renamed", "alias_moved"]
 
@@ -136,3 +139,45 @@ def test_what_cannot_be_promoted_is_refused_with_a_sentence(database: Database, 
     promote(database, settings)
     with pytest.raises(NothingToPromote, match="lives in"):
         promote(database, settings, directory=settings.home / "elsewhere")
+
+
+def test_the_winner_of_loops_has_the_final_score_that_its_loop_reported(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    settings = promotions.finished_study(database, database_url, tmp_path, loop="tested")
+    now = summary(database, "study")
+    assert now.final is not None and now.best is not None and now.best.value is not None
+    assert (now.final.among, now.final.rows, now.final.flattered) == (3, None, None)
+    assert now.final.value == pytest.approx(now.best.value + 0.25)
+    assert promote(database, settings).final == now.final == scoring.score(database, settings, "study")
+
+
+def test_a_final_score_needs_rows_that_chose_nothing_and_a_study_that_is_over(
+    database: Database, settings: Settings
+) -> None:
+    assert promote(database, settings).final is None
+    with pytest.raises(InvalidInput, match="its loop reported no metric such as test_loss"):
+        scoring.score(database, settings, "study")
+    with database.write() as s:
+        s.execute(update(table(Study)).values(state="active"))
+    with pytest.raises(InvalidInput, match="'study' is active: the test part is read for its winner, once it is over"):
+        scoring.score(database, settings, "study")
+
+
+def test_the_test_part_is_read_once_for_a_score_and_each_time_for_a_promotion(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of a study of Keras models, made of one of loops: its export is a stand-in here anyway."""
+    with database.write() as s:
+        row = s.scalars(select(Study)).one()
+        keras = {**row.definition, "loop": None, "model": "m:build", "data": {"function": "m:load"}}
+        checked = {"data": {"rows": {"train": 60, "validation": 20, "test": 20}}}
+        s.execute(update(table(Study)).values(definition=keras, checked=checked))
+    errors = {"test": {"loss": 0.01}, "validation": {"loss": 0.01}}
+    scores = {"test": {"loss": 0.5}, "standard_errors": errors, "rows": {"test": 20}}
+    monkeypatch.setattr(scoring, "score_model", lambda *_: {"scores": scores})
+    assert summary(database, "study").final is None
+    first = scoring.score(database, settings, "study")
+    assert (first.value, first.standard_error, first.rows, first.among) == (0.5, 0.01, 20, 3)
+    assert scoring.score(database, settings, "study") == summary(database, "study").final == first
+    assert promote(database, settings).scores["test_reads"] == 2

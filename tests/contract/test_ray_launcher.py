@@ -46,6 +46,14 @@ def finish(launcher: Any, assignment: Assignment) -> str:
     return str(name)
 
 
+def wait_for_room(launcher: Any, resources: Resources, workers: int) -> None:
+    """A worker that was stopped answers first, and Ray takes a while to free what an ended one held."""
+    end = time.monotonic() + 60
+    while (room := launcher.room(resources)) != workers:
+        assert time.monotonic() < end, f"There is room for {room} workers; expected {workers}."
+        time.sleep(0.1)
+
+
 def python(program: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)],
@@ -109,14 +117,14 @@ def test_the_session_is_private(ray_launcher: Any) -> None:
 def test_workers_of_other_shapes_share_the_cluster(ray_launcher: Any, make_assignment: MakeAssignment) -> None:
     half = Resources(cpus=0.5)
     finish(ray_launcher, make_assignment("counting", epochs=1))
-    assert ray_launcher.room(half) == 2, "The launcher's own limit holds."
+    wait_for_room(ray_launcher, half, 2)  # the launcher's own limit holds: four would fit
     running = [make_assignment("counting", epochs=1, resources=half) for _ in range(2)]
     for assignment in running:
         ray_launcher.start(assignment)
     assert ray_launcher.room(Resources()) == 0
     for assignment in running:
         ray_launcher.stop(assignment.id)
-    assert ray_launcher.room(Resources()) == 2, "Idle workers of another shape give way."
+    wait_for_room(ray_launcher, Resources(), 2)  # idle workers of another shape give way
     finish(ray_launcher, make_assignment("counting", epochs=1))
 
 
@@ -127,14 +135,12 @@ def test_a_second_launcher_of_the_process_shares_the_cluster(
 
     small = Resources(cpus=0.1)
     running = [make_assignment("counting", epochs=1, resources=small) for _ in range(2)]
+    wait_for_room(ray_launcher, small, 2)
     names = [ray_launcher.start(assignment) for assignment in running]  # the warm workers of 1 CPU give way
     for assignment in running:
         ray_launcher.stop(assignment.id)
     second = RayLauncher(workers=1)
-    end = time.monotonic() + 20
-    while not second.room(small):
-        assert time.monotonic() < end, "The CPUs of ended workers did not come back."
-        time.sleep(0.1)
+    wait_for_room(second, small, 1)
     assert finish(second, make_assignment("counting", epochs=1, resources=small)) not in names
     second.close()
     finish(ray_launcher, make_assignment("counting", epochs=1))

@@ -83,7 +83,7 @@ def test_the_mlp_reports_the_split_loss_and_saves_its_best_epoch(run: Run, tmp_p
     (saved,) = result.saved
     assert (saved.kind, saved.epoch, saved.key) == ("model", 4, "training/trial-000004/attempt-2/epoch-0004-model")
     manifest = json.loads((tmp_path / "artifacts" / saved.key / "manifest.json").read_text())
-    assert manifest["params"]["width"] == 8
+    assert [(item["trial"], item["params"]["width"]) for item in manifest["members"]] == [(4, 8)]
     assert result.progress >= 4 * math.ceil(90 / 16)
     assert losses(result)[-1] < losses(result)[0]
 

@@ -9,15 +9,30 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from db import schema, studies
+from db import artifacts, schema, studies, trials
 from db.engine import Database, connect
 from db.errors import SchemaNewer, SchemaOutdated
 from db.tables import Base
 from tests import rows
+
+NOW = "'2026-01-01 00:00:00+00:00'"
+FIRST_VERSION = (
+    f"INSERT INTO search_space (id, hash, schema, created_at) VALUES (1000, 'h', 1, {NOW})",
+    "INSERT INTO study (id, name, state, definition, body_hash, search_space_id, checked, term, created_at) "
+    f"VALUES (1000, 'digits', 'active', '{{}}', 'b', 1000, '{{}}', 0, {NOW})",
+    "INSERT INTO trial (id, study_id, number, state, token, params, notes, seed, epochs, message, created_at) "
+    f"VALUES (1000, 1000, 0, 'running', 1, '{{}}', '{{}}', 1, 4, '', {NOW})",
+    "INSERT INTO attempt (trial_id, token, worker, lease_until, heartbeat_at, started_at, message, log) "
+    f"VALUES (1000, 1, 'w', {NOW}, {NOW}, {NOW}, '', '')",
+    "INSERT INTO artifact (id, trial_id, token, kind, epoch, key, sha256, bytes, created_at) "
+    f"VALUES (1000, 1000, 1, 'checkpoint', 4, 'digits/old', '5a', {2**40}, {NOW})",
+)
+"""Rows of a database that version 0001 made."""
 
 OPTUNAS = {"studies", "trials", "version_info", "alembic_version", "trial_params", "trial_values", "study_directions"}
 
@@ -101,6 +116,30 @@ def test_an_older_schema_is_refused_until_it_is_upgraded(
         schema.upgrade(database)
         schema.check(database)
         assert schema.version(database) == "9998"
+
+
+def test_what_the_first_version_stored_is_kept(empty_database_url: str) -> None:
+    """Step 0002 changes a constraint of `artifact`, for which SQLite copies the table."""
+    with connect(empty_database_url) as database:
+        with database.write() as s:
+            config = schema.configuration()
+            config.attributes["connection"] = s.connection()
+            command.upgrade(config, "0001")
+            for statement in FIRST_VERSION:
+                s.execute(text(statement))
+        with pytest.raises(SchemaOutdated):
+            schema.check(database)
+        schema.upgrade(database)
+        with database.write() as s:
+            study = studies.find(s, "digits")
+            assert study is not None
+            [old] = artifacts.of_study(s, study.id)
+            assert (old.key, old.sha256, old.bytes, old.epoch) == ("digits/old", "5a", 2**40, 4)
+            assert trials.attempts(s, old.trial_id)[0].trained is None
+            other = rows.held(s, study.id)
+            assert artifacts.add(s, [artifacts.New(other.trial, other.token, "model", 5, old.key, "5a", 1)])
+            assert [row.key for row in artifacts.of_study(s, study.id)] == [old.key] * 2
+            assert [row.key for row in artifacts.checkpoints(s, old.trial_id)] == [old.key]
 
 
 def test_an_upgrade_that_fails_changes_nothing(

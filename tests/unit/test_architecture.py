@@ -39,6 +39,7 @@ HOMES = {
     "tensorflow": ("workers/",),
     "keras": ("workers/",),
     "click": ("tuner/cli/",),
+    "prometheus_client": ("tuner/metrics.py",),
 }
 """Where in the rooms a library may be imported: one home each, where that is natural."""
 

@@ -84,7 +84,7 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_have_exact_versions(name: str) -> None:
-    assert re.fullmatch(r"[a-z/]+:\d+\.\d+(\.\d+)?(-gpu)?", interpolated(SERVICES[name]["image"]))
+    assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-gpu)?", interpolated(SERVICES[name]["image"]))
 
 
 def test_the_base_image_has_an_exact_version() -> None:
@@ -149,12 +149,14 @@ def test_gpus_are_asked_for_in_a_profile_of_their_own() -> None:
     assert with_gpu == ["ray-gpu-worker"]
     assert SERVICES["ray-gpu-worker"]["profiles"] == ["gpu"]
     assert SERVICES["ray-gpu-worker"]["build"]["args"]["LOCK"] == "gpu"
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == with_gpu
+    assert [name for name, service in SERVICES.items() if "gpu" in service.get("profiles", [])] == with_gpu
 
 
 def test_every_volume_is_declared_and_used() -> None:
     used = {volume.split(":", maxsplit=1)[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert {name for name in used if not name.startswith("$")} == COMPOSE["volumes"].keys()
+    assert {name for name in used if not name.startswith(("$", "./"))} == COMPOSE["volumes"].keys()
+    files = {name for name in used if name.startswith("./")}
+    assert all((ROOT / name).is_file() for name in files)
 
 
 def test_the_image_has_the_version_of_the_package() -> None:

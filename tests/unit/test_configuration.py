@@ -30,6 +30,8 @@ def test_everything_has_a_default_under_the_current_folder(tmp_path: Path) -> No
         workers=None,
         import_paths=(str(tmp_path),),
         log_level="info",
+        log_format="text",
+        metrics=None,
     )
     assert not (tmp_path / "ockham").exists()
 
@@ -90,6 +92,9 @@ def test_database_urls(url: str) -> None:
     [
         ("TUNER_LAUNCHER", "rya", ["'rya'", "ray, inline, processes", "`ray`"]),
         ("TUNER_LOG_LEVEL", "verbose", ["'verbose'", "debug, info"]),
+        ("TUNER_LOG_FORMAT", "jsonl", ["'jsonl'", "text, json", "Did you mean `json`?"]),
+        ("TUNER_METRICS", "everywhere", ["'everywhere'", "HOST:PORT"]),
+        ("TUNER_METRICS", "127.0.0.1:70000", ["70000", "65535"]),
         ("TUNER_WORKERS", "0", ["'0'", "from 1"]),
         ("TUNER_WORKERS", "many", ["'many'", "whole number"]),
         ("TUNER_WORKERS", "9" * 5000, ["10,000"]),

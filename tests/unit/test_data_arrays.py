@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from workers.entry_points import EntryPointError
 
 X = np.arange(200, dtype=np.float64).reshape(100, 2)
 Y = np.arange(100) % 4
+DATASET = SimpleNamespace(element_spec=None, cardinality=None)  # looks like one of tf.data's
 PAIR, VALID, TEST = (X, Y), (X[:20], Y[:20]), (X[:8], Y[:8])
 
 
@@ -32,6 +34,37 @@ def test_one_pair_is_split_into_equal_shares_of_the_classes() -> None:
     assert np.bincount(found.validation.y).tolist() == [5, 5, 5, 5]
     np.testing.assert_array_equal(found.train.x[:, 0] // 2 % 4, found.train.y)
     assert parts((X, Y), test=None, validation=0.5).rows == {"train": 50, "validation": 50}
+
+
+def test_validation_rows_are_held_back_where_there_is_no_test_part() -> None:
+    found = parts((PAIR, (X, Y)), held_back=0.5)
+    assert found.rows == {"train": 100, "validation": 50, "test": 50}
+    assert found.test is not None
+    rows = sorted([*found.validation.x[:, 0], *found.test.x[:, 0]])
+    np.testing.assert_array_equal(rows, X[:, 0], "a row is lost, or both ranks and scores")
+    assert sorted(np.bincount(found.test.y)) == sorted(np.bincount(found.validation.y)) == [12, 12, 13, 13]
+    np.testing.assert_array_equal(found.test.x[:, 0] // 2 % 4, found.test.y)
+    again, other = parts((PAIR, (X, Y)), held_back=0.5), parts((PAIR, (X, Y)), held_back=0.5, seed=1)
+    assert again.test is not None and other.test is not None
+    np.testing.assert_array_equal(again.test.x, found.test.x)
+    assert not np.array_equal(other.test.x, found.test.x)
+    assert again.fingerprint == found.fingerprint != parts((PAIR, (X, Y))).fingerprint
+
+
+HELD_BACK_MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
+    ((PAIR, VALID), {"held_back": 0.5}, "0.5 of the 20 validation rows are 10; a score needs at least 50"),
+    ((PAIR, VALID, TEST), {"held_back": 0.5}, "data:load gave one: remove held_back"),
+    (PAIR, {"held_back": 0.5, "test": 0.2}, "keep one of them"),
+    (PAIR, {"held_back": "some.csv"}, "expected a share of the validation rows"),
+    (PAIR, {"held_back": 2}, "between 0 and 1"),
+    ((DATASET, DATASET), {"held_back": 0.5}, "a third dataset as the test part"),
+]
+
+
+@pytest.mark.parametrize(("value", "form", "words"), HELD_BACK_MISTAKES)
+def test_rows_that_cannot_be_held_back(value: Any, form: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        parts(value, **form)
 
 
 FORMS: list[tuple[Any, dict[str, int]]] = [

@@ -214,6 +214,25 @@ def test_classes_are_split_in_equal_shares(tmp_path: Path) -> None:
     assert [int((part.y == 1).sum()) for part in (parts.train, parts.validation, parts.test)] == [6, 2, 2]
 
 
+@pytest.mark.parametrize("own_file", [False, True])
+def test_rows_that_are_held_back_share_the_classes_of_the_validation_rows(tmp_path: Path, own_file: bool) -> None:
+    labels = ["rare" if index % 10 == 0 else "common" for index in range(300)]
+    columns: dict[str, list[Any]] = {"a": list(range(300)), "y": labels}
+    form: dict[str, Any] = {"path": str(write(tmp_path / "t.csv", columns)), "target": "y", "held_back": 0.3}
+    other: dict[str, list[Any]] = {"a": list(range(300, 600)), "y": labels}
+    validation = str(write(tmp_path / "v.csv", other)) if own_file else 0.8
+    parts = load({**form, "validation": validation})
+    ranking, held = (210, 90) if own_file else (168, 72)
+    assert parts.rows == {"train": 300 if own_file else 60, "validation": ranking, "test": held}
+    assert parts.test is not None
+    rare = [int((part.y == 1).sum()) for part in (parts.validation, parts.test)]
+    assert rare == pytest.approx([ranking / 10, held / 10], abs=1)
+    assert (parts.validation.columns, parts.test.columns) != (None, None)
+    seen = [row for part in (parts.validation, parts.test) for row in (part.columns or {})["a"]]
+    assert len(set(seen)) == ranking + held
+    assert own_file == (min(seen) >= 300)
+
+
 def test_names_that_tensorflow_cannot_hold(tmp_path: Path) -> None:
     names = ["hours-per-week", "hours_per_week", "1st", "größe", "A", "a"]
     columns = {name: [float(i * (k + 1)) for i in range(30)] for k, name in enumerate(names)}

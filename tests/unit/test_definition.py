@@ -112,7 +112,7 @@ FIELD_MISTAKES = [
     ({"n_trials": 20}, ["`n_trials`", "`trials`"]),
     ({"metric": "val_loss"}, ["`metric`", "`objective`"]),
     ({"scheduler": "asha"}, ["`scheduler`", "`pruner`"]),
-    ({"zzzzqqq": 1}, ["`zzzzqqq`", "trials, epochs"]),
+    ({"zzzzqqq": 1}, ["`zzzzqqq`", "trials, repeats, epochs"]),
     ({"\x1b[2J": 1}, ["\\x1b"]),
     ({"trials": 0}, ["`trials`", "0", "from 1 to 1,000,000"]),
     ({"trials": -1}, ["`trials`", "-1", "from 1"]),
@@ -273,6 +273,7 @@ def test_a_path_is_read_relative_to_the_base_and_kept_absolute(table: Path) -> N
         "task": None,
         "validation": str((table / "valid.csv").resolve()),
         "test": None,
+        "held_back": None,
         "exclude": [],
         "features": None,
         "categories": [],
@@ -437,7 +438,7 @@ def choices(*values: Any) -> st.SearchStrategy[Any]:
 FORMS = st.fixed_dictionaries(
     {
         "name": st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True),
-        "data": choices("m:load", {"function": "a.b:c", "test": None}, {"function": "m:load", "validation": 0.3}),
+        "data": choices("m:load", {"function": "a.b:c", "test": None}, {"function": "m:load", "held_back": 0.3}),
         "space": choices({"family": "mlp"}, {"family": "mlp", "depth": [1, 3], "width": [8, 64]}),
     },
     optional={

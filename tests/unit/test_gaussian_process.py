@@ -73,9 +73,12 @@ def test_the_posterior_is_the_one_of_the_textbook() -> None:
     ours = posterior.predict(asked)
     assert ours[0] == pytest.approx(mean, abs=1e-6)
     assert ours[1] == pytest.approx(covariance.diagonal(), abs=1e-6)
-    jointly = posterior.together(asked)
-    assert jointly[0] == pytest.approx(mean, abs=1e-6)
-    assert jointly[1] == pytest.approx(covariance, abs=1e-6)
+    means, covariances, absent = posterior.together([asked[:3], asked, asked[2:]])
+    assert absent.sum(axis=1).tolist() == [4, 0, 2]
+    for group, rows in enumerate([slice(0, 3), slice(0, 7), slice(2, 7)]):
+        there = ~absent[group]
+        assert means[group, there] == pytest.approx(mean[rows], abs=1e-6)
+        assert covariances[group][np.ix_(there, there)] == pytest.approx(covariance[rows, rows], abs=1e-6)
     assert posterior.means == pytest.approx(posterior.predict(features)[0])
 
 

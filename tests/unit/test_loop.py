@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from workers.contract import Assignment, Ended, Member, SliceResult, Training
+from workers.contract import Assignment, Ended, Member, SliceResult, Trained, Training
 from workers.worker import Worker, WorkerStuck
 
 CODE = """
@@ -131,6 +131,7 @@ def test_a_loop_runs_slice_by_slice(worker: Worker, make: Callable[..., Assignme
     first = worker.advance(2, 10.0)
     assert [report.metrics["score"] for report in first.reports] == [1.0, 2.0]
     assert first.ended == ()
+    assert first.trained == (Trained(0, 1, "alone: its code owns its training loop"),)
     assert worker.advance(2, 10.0).reports == ()
     last = worker.advance(5, 10.0)
     assert [report.epoch for report in last.reports] == [3, 4, 5]
@@ -138,7 +139,9 @@ def test_a_loop_runs_slice_by_slice(worker: Worker, make: Callable[..., Assignme
     assert last.progress > first.progress
     assert last.rss_bytes > 1 << 20
     assert (last.assignment, last.worker) == ("a", "w")
-    assert SliceResult.from_json(json.loads(json.dumps(last.to_json()))) == last
+    assert last.trained == ()
+    for result in (first, last):
+        assert SliceResult.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
 def test_a_lost_loop_resumes_from_its_last_state(worker: Worker, make: Callable[..., Assignment]) -> None:

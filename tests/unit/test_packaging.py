@@ -17,7 +17,13 @@ from examples import digits
 
 ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
-SCRIPTS = sorted([*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run", *(ROOT / "docker").iterdir()])
+SCRIPTS = sorted(
+    [
+        *(ROOT / "scripts").iterdir(),
+        ROOT / ".ci" / "run",
+        *(path for path in (ROOT / "docker").iterdir() if path.is_file()),
+    ]
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

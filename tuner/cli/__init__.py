@@ -20,6 +20,7 @@ COMMANDS = {
     "trial": ("tuner.cli.trials", "trial", "List, show and explain trials."),
     "model": ("tuner.cli.models", "model", "Promote, list and roll back models."),
     "serve": ("tuner.cli.service", "serve", "Run a coordinator for every study of the database."),
+    "top": ("tuner.cli.top", "top", "Watch every study that has not ended."),
     "db": ("tuner.cli.service", "db", "Look after the database."),
     "doctor": ("tuner.cli.service", "doctor", "Check this machine and these settings."),
     "completion": ("tuner.cli.service", "completion", "Print the completion script of a shell."),

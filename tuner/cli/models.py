@@ -46,6 +46,7 @@ def promote(study: str, trial: int | None, name: str | None, alias: str, directo
             "parameters": version.params,
             "validation": version.scores.get("validation"),
             "test": version.scores.get("test"),
+            "unseen rows": version.final.sentence if version.final else None,
             "test part": f"read {version.scores.get('test_reads')} times for this study",
         }
     )

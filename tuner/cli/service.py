@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-
 import click
 
 from tuner.cli.groups import Group
@@ -20,13 +17,11 @@ def serve(workers: int | None, launcher: str | None) -> None:
 
     It can be killed at any moment: the next one goes on from the rows.
     """
-    from tuner import service
+    from tuner import logs, service
     from tuner.configuration import Settings
 
     settings = Settings.load(workers=workers, launcher=launcher)
-    logging.basicConfig(
-        stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.set_up(settings)
     service.serve(settings)
 
 

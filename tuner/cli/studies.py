@@ -80,6 +80,26 @@ def show(name: str, output: str) -> None:
 
 @study.command()
 @NAME
+@output_option
+def score(name: str, output: str) -> None:
+    """What the best trial scores on the test part.
+
+    These rows had no part in choosing it, so that is the quality to expect. Each reading of them is counted; asked
+    again, the command tells what was read.
+    """
+    from tuner import scoring
+    from tuner.configuration import Settings
+
+    settings = Settings.load()
+    final = scoring.score(opened(settings), settings, name)
+    if output == "json":
+        emit_json(final)
+        return
+    click.echo(final.sentence)
+
+
+@study.command()
+@NAME
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than this.")
 @output_option
 def wait(name: str, timeout: float | None, output: str) -> None:

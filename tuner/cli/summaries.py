@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """`1 trial`, `2 trials`, `2 studies`."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else many}"
 
 
 def one_line(now: StudySummary) -> str:
     """State, trials and best so far."""
     trials = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "no trial yet"
-    best = f"; best {now.objective} {short(now.best.value)} (trial {now.best.number})" if now.best else ""
+    found = now.best_configuration
+    best = f"; best {now.objective} {short(found.value)} (trial {now.best.number})" if now.best and found else ""
     return f"{now.name}: {now.state}, {trials}{best}"
 
 
@@ -42,7 +44,6 @@ def show_summary(
 
 def _fields(now: StudySummary) -> dict[str, object]:
     best = now.best
-    found = f"{short(best.value)} (trial {best.number}, epoch {best.best_epoch})" if best else None
     return {
         "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
         "coordinator": _coordinator(now),
@@ -50,10 +51,38 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "failures": ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items())),
         "time": duration(now.seconds),
         "stopping": _saved(now),
-        f"best {now.objective}": found,
+        f"best {now.objective}": _best(now),
         "best parameters": best.params if best else None,
         "validation": now.best_metrics,
+        "unseen rows": _final(now),
     }
+
+
+def _best(now: StudySummary) -> str | None:
+    if now.best is None or now.best_configuration is None:
+        return None
+    trial = f"trial {now.best.number}, epoch {now.best.best_epoch}"
+    mean, error, trials = (
+        now.best_configuration.value,
+        now.best_configuration.standard_error,
+        now.best_configuration.trials,
+    )
+    if error is None:
+        return f"{short(now.best.value)} ({trial})"
+    of = f"mean and standard error of trials {trials[0]} to {trials[-1]}"
+    return f"{short(mean)} ± {error:.2g} ({of}); the best of them {short(now.best.value)} ({trial})"
+
+
+def _final(now: StudySummary) -> str | None:
+    """What to expect of the winner, or how to find out."""
+    from tuner.running import OVER
+
+    if now.best is None or now.state not in OVER:
+        return None
+    if now.final is not None:
+        return now.final.sentence
+    unread = f"the test part was not read yet for the winner; promotion does, and so does: tuner study score {now.name}"
+    return unread if now.no_test_part is None else f"none: {now.no_test_part}"
 
 
 def _coordinator(now: StudySummary) -> str | None:

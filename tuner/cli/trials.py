@@ -53,7 +53,7 @@ def show(study: str, number: int, output: str) -> None:
         return
     _show_result(story.result)
     for attempt in story.attempts:
-        emit_fields({f"attempt {attempt.token}": attempt.line})
+        emit_fields({f"attempt {attempt.token}": attempt.line, "trained": attempt.trained})
         if attempt.log:
             click.echo(attempt.log)
     names = list(dict.fromkeys(name for report in story.reports for name in report.metrics))

@@ -47,7 +47,7 @@ def differences(structure: LiftedModels, specimens: Sequence[Specimen]) -> dict[
         for specimen, stacked in zip(group, _stacked(structure, group), strict=True):
             name = _difference(stacked, _alone(structure, specimen))
             if name is not None:
-                found[specimen.trial] = f"A stack would train the model otherwise than Keras: {name} differs."
+                found[specimen.trial] = f"a stack would train the model otherwise than Keras: {name} differs"
     return found
 
 

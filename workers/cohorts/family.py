@@ -30,6 +30,14 @@ class Family:
     source: Source = field(compare=False)
 
     @property
+    def label(self) -> str:
+        return f"mlp, depth {self.layout.depth}"
+
+    @property
+    def limit(self) -> str:
+        return f"a stack holds at most {MOST_NUMBERS:,} weights, and each trial has {self.layout.size:,}"
+
+    @property
     def batches(self) -> int:
         return -(-self.source.train.rows // self.batch_size)
 

@@ -86,6 +86,16 @@ class LiftedModels:
     parts: Parts = field(compare=False)
 
     @property
+    def label(self) -> str:
+        return f"model of {self.pattern.numbers:,} weights"
+
+    @property
+    def limit(self) -> str:
+        if self.pattern.vectorized:
+            return f"a stack holds at most {MOST_NUMBERS:,} weights, and {MOST_ACTIVATIONS:,} numbers from its layers"
+        return "it is too large, or has an operation that computes one model at a time"
+
+    @property
     def batches(self) -> int:
         return math.ceil(self.train_rows / self.batch_size)
 

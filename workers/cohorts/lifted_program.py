@@ -129,7 +129,7 @@ class LiftedProgram:
             with keras.StatelessScope([*states, *_unflat(self._counted, counts)]) as scope:
                 loss = self._loss(taken, drawn is not None, rates, None if drawn is None else drawn[1])
             if scope.losses:
-                raise CannotStack("The model adds losses of its own (add_loss).")
+                raise CannotStack("the model adds losses of its own (add_loss)")
             return loss, _flat(self._fixed, scope), _flat(self._counted, scope)
 
         if self._vectorized:
@@ -144,7 +144,7 @@ class LiftedProgram:
         with common_noise(model, tf.unstack(rates, num=self._columns.noise), seed) if training else nullcontext():
             answer = model(x, training=training) if model._call_has_training_arg else model(x)
         if len(tf.nest.flatten(answer)) > 1:
-            raise CannotStack("The model has several outputs.")
+            raise CannotStack("the model has several outputs")
         if model._compile_metrics is not None:
             model._compile_metrics.update_state(y, answer, weight)
         return tf.cast(model._compile_loss(y, answer, weight), _F)

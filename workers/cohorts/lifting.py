@@ -106,50 +106,50 @@ def lift(model: keras.Model) -> Lifted:
 def _require_plain(model: keras.Model) -> None:
     for name in _OURS:
         if getattr(type(model), name) is not getattr(keras.Model, name):
-            raise CannotStack(f"The model has a {name} of its own.")
+            raise CannotStack(f"the model has a {name} of its own")
     if model._compile_loss is None:
-        raise CannotStack("The model is compiled without a loss.")
+        raise CannotStack("the model is compiled without a loss")
     if model.run_eagerly:
-        raise CannotStack("The model is compiled with run_eagerly=True.")
+        raise CannotStack("the model is compiled with run_eagerly=True")
     if len(getattr(model, "outputs", None) or [None]) > 1:
-        raise CannotStack("The model has several outputs.")
+        raise CannotStack("the model has several outputs")
     if not model.trainable_weights:
-        raise CannotStack("The model has no weights to train.")
+        raise CannotStack("the model has no weights to train")
     for weight in model.weights:
         if weight.trainable and weight.dtype != "float32":
-            raise CannotStack(f"The weight {weight.path} is {weight.dtype}; stacks compute in float32.")
+            raise CannotStack(f"the weight {weight.path} is {weight.dtype}; stacks compute in float32")
         if weight.constraint is not None:
-            raise CannotStack(f"The weight {weight.path} has a constraint.")
+            raise CannotStack(f"the weight {weight.path} has a constraint")
 
 
 def _require_optimizer(optimizer: Any) -> None:
     name = type(optimizer).__name__
     if not _is_keras(optimizer) or name not in UPDATES:
-        raise CannotStack(f"Stacks do not know the optimizer {name}; they know {', '.join(UPDATES)}.")
+        raise CannotStack(f"stacks do not know the optimizer {name}; they know {', '.join(UPDATES)}")
     config = optimizer.get_config()
     if not isinstance(config["learning_rate"], float):
-        raise CannotStack("The learning rate follows a schedule.")
+        raise CannotStack("the learning rate follows a schedule")
     for option, does in _OPTIONS.items():
         if config.get(option):
-            raise CannotStack(f"The optimizer {does} ({option}={config[option]}).")
+            raise CannotStack(f"the optimizer {does} ({option}={config[option]})")
     if getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(
         optimizer, "_exclude_from_weight_decay_pattern", None
     ):
-        raise CannotStack("The optimizer leaves some weights out of its weight decay.")
+        raise CannotStack("the optimizer leaves some weights out of its weight decay")
 
 
 def _require_layers(model: keras.Model) -> None:
     for layer in _layers(model):
         if getattr(layer, "activity_regularizer", None) is not None:
-            raise CannotStack(f"The layer {layer.name} has an activity regularizer.")
+            raise CannotStack(f"the layer {layer.name} has an activity regularizer")
         if type(layer).__name__ == "Embedding" and type(model.optimizer).__name__ != "SGD":
             raise CannotStack(
-                f"The layer {layer.name} is an Embedding: {type(model.optimizer).__name__} takes another step for the "
-                "words of a batch than for all weights at once. With SGD it can be stacked."
+                f"the layer {layer.name} is an Embedding: {type(model.optimizer).__name__} takes another step for the "
+                "words of a batch than for all weights at once"
             )
         noisy = type(layer).__name__ in NOISE and _is_keras(layer)
         if layer._seed_generators and not noisy and not _is_quiet(layer):
-            raise CannotStack(f"The layer {layer.name} ({type(layer).__name__}) draws numbers of its own.")
+            raise CannotStack(f"the layer {layer.name} ({type(layer).__name__}) draws numbers of its own")
 
 
 def _is_quiet(layer: Any) -> bool:
@@ -162,7 +162,7 @@ def _penalty(weight: Any) -> tuple[float, float]:
     if regularizer is None:
         return 0.0, 0.0
     if not _is_keras(regularizer) or type(regularizer).__name__ not in _PENALTIES:
-        raise CannotStack(f"The weight {weight.path} has a regularizer other than L1 and L2.")
+        raise CannotStack(f"the weight {weight.path} has a regularizer other than L1 and L2")
     return float(getattr(regularizer, "l1", 0.0)), float(getattr(regularizer, "l2", 0.0))
 
 

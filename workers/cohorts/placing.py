@@ -46,7 +46,7 @@ def places(assignment: Assignment, parts: Parts) -> tuple[dict[int, Place], dict
         if member.checkpoint is None or (Path(training.artifacts) / member.checkpoint / files.ROWS).exists():
             members.append(member)
         else:
-            reasons[member.trial] = "It began alone, and goes on from its checkpoint."
+            reasons[member.trial] = "it began alone, and goes on from its checkpoint"
     place = _families if training.model == "mlp" else _models
     found, others = place(members, training, parts)
     return found, {**reasons, **others}
@@ -54,7 +54,7 @@ def places(assignment: Assignment, parts: Parts) -> tuple[dict[int, Place], dict
 
 def _families(members: Sequence[Member], training: Training, parts: Parts) -> tuple[dict[int, Place], dict[int, str]]:
     if reason := reason_against(parts):
-        return {}, {member.trial: f"{reason}." for member in members}
+        return {}, {member.trial: reason for member in members}
     source, found, reasons = source_of(parts, training.seed), {}, {}
     for member in members:
         try:
@@ -68,7 +68,7 @@ def _models(members: Sequence[Member], training: Training, parts: Parts) -> tupl
     if reason := reason_against_models(parts):
         return {}, {member.trial: reason for member in members}
     if len(members) == 1 and members[0].checkpoint is None:
-        return {}, {members[0].trial: "No other trial was there to train with."}
+        return {}, {members[0].trial: "no other trial was there to train with"}
     reasons: dict[int, str] = {}
     groups: defaultdict[tuple[str, int], list[Specimen]] = defaultdict(list)
     for member in members:
@@ -91,7 +91,7 @@ def specimen_of(member: Member, training: Training, parts: Parts) -> Specimen:
     set_seeds(member.seed, keras=True)
     built = models.build(training, member.params, parts)
     if built.fit is not None:
-        raise CannotStack("The HyperModel has a fit of its own.")
+        raise CannotStack("the HyperModel has a fit of its own")
     if not built.model.built:
         built.model(keras_files.first_rows(parts.train, 2))
     return Specimen(member.trial, built.model, lift(built.model), row_of(built.model))
@@ -141,7 +141,7 @@ def _traced(model: keras.Model, parts: Parts) -> Pattern:
     except CannotStack:
         raise
     except Exception as error:  # whatever a model cannot do outside of Keras' own step
-        raise CannotStack(f"Its program cannot be traced: {sentence_of(error)[:300]}") from error
+        raise CannotStack(f"its program cannot be traced: {sentence_of(error)[:300]}") from error
 
 
 def _begun(structure: LiftedModels, specimen: Specimen) -> Place:
@@ -158,7 +158,7 @@ def batch_size(params: Mapping[str, Any]) -> int:
 def reason_against_models(parts: Parts) -> str | None:
     """None where stacks can train users' models on this data, else why not."""
     if parts.train.dataset is not None or parts.validation.dataset is not None:
-        return "The data is a tf.data.Dataset."
+        return "the data is a tf.data.Dataset"
     if keras.config.dtype_policy().name != "float32":
-        return f"Keras computes in {keras.config.dtype_policy().name}."
+        return f"Keras computes in {keras.config.dtype_policy().name}"
     return None

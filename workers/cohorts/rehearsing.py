@@ -41,7 +41,7 @@ def liftable(training: Training, space: Space, parts: Parts) -> tuple[str, ...]:
         if all(_is_equal(specimens[place], {**corners[place], name: value}, training, parts) for value in others):
             found[name] = others[0]
     if not found:
-        raise CannotStack("No parameter of the space is one in which stacked models may differ.")
+        raise CannotStack("no parameter of the space is one in which stacked models may differ")
     moved = {name: found.get(name, value) for name, value in corners[0].items()}
     pair = [specimens[0], _specimen(moved, training, parts, 1)]
     _, reasons = place_group(pair, batch_size(corners[0]), training, parts)

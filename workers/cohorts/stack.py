@@ -63,10 +63,10 @@ class Stack:
         """Keep the present weights of these members as their best."""
         self.best = tf.where(tf.constant(list(improved))[:, None], self.weights, self.best)
 
-    def row(self, seat: Seat) -> list[np.ndarray]:
-        """A member's weights, best weights and slots."""
-        place = self.seats.index(seat)
-        return [item[place].numpy() for item in (self.weights, self.best, *self.slots)]
+    def rows(self) -> dict[int, list[np.ndarray]]:
+        """Each member's weights, best weights and slots, by trial number."""
+        arrays = [item.numpy() for item in (self.weights, self.best, *self.slots)]
+        return {seat.lane.member.trial: [item[place] for item in arrays] for place, seat in enumerate(self.seats)}
 
     def best_row(self, seat: Seat) -> np.ndarray:
         """A member's best weights."""

@@ -29,6 +29,16 @@ class Structure(Protocol):
     """What members of one stack have in common. Equal values can share a stack; the compiled program is shared too."""
 
     @property
+    def label(self) -> str:
+        """The program's name, for people."""
+        ...
+
+    @property
+    def limit(self) -> str:
+        """Why a stack holds no more than `most` members, for people."""
+        ...
+
+    @property
     def batches(self) -> int:
         """Batches in an epoch."""
         ...

@@ -1,14 +1,15 @@
 """The members of an assignment in slices: grouped into stacks, trained in turns, reported member by member.
 
-Nothing runs between two slices, so a stop is not asking again. Members whose models differ in more than numbers are in
-different stacks.
+Nothing runs between two slices, so a stop is not asking again. Members whose models differ in more than numbers are
+in different stacks. What is saved at one moment is one artifact: the rows of a stack, the models of the members that
+end in a slice.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +24,8 @@ from workers.cohorts.stack import Seat, Stack
 from workers.cohorts.structure import Structure
 from workers.contract import Assignment
 from workers.data import Parts, load
-from workers.failures import NonFinite, cause_of, log_of, sentence_of
-from workers.gate import Events, Gate
+from workers.failures import CannotStack, NonFinite, cause_of, log_of, sentence_of
+from workers.gate import Events, Gate, Lane
 from workers.progress import require_finite
 
 
@@ -35,8 +36,9 @@ class Cohort:
         """`places`: by trial, of every member of the assignment."""
         self._training, self._parts = assignment.training, parts
         self._gate = Gate(assignment.members)
-        self._checkpoints = {lane: Checkpoints(lane, assignment.training) for lane in self._gate.lanes}
+        self._checkpoints = Checkpoints(assignment.training)
         self._stacks: list[Stack] = []
+        self._finished: dict[Lane, tuple[Seat, list[np.ndarray]]] = {}  # over in this slice, with the best weights
         self._form(places)
 
     @classmethod
@@ -47,7 +49,7 @@ class Cohort:
         """
         training = assignment.training
         if training.data is None:
-            raise ValueError("A Keras study needs data: a file with a target column, or 'module:function'.")
+            raise CannotStack("A Keras study needs data: a file with a target column, or 'module:function'.")
         parts = load(training.data, training.import_paths)
         found, reasons = places(assignment, parts)
         members = tuple(member for member in assignment.members if member.trial in found)
@@ -74,6 +76,7 @@ class Cohort:
             self._train(behind, end)
             if time.monotonic() >= end:
                 break
+        self._save_finished()
         return self._gate.take()
 
     def _next(self, until: int) -> Stack | None:
@@ -98,15 +101,18 @@ class Cohort:
             for first in range(0, len(members), structure.most):
                 seats, begun = zip(*members[first : first + structure.most], strict=True)
                 self._stacks.append(Stack(structure, seats, begun))
+                how = _how(structure, len(seats), len(members))
+                for seat in seats:
+                    seat.lane.trained(how)
 
     def _resumed(self, seat: Seat, structure: Structure) -> Sequence[Any] | None:
-        folder = self._checkpoints[seat.lane].open()
+        folder = self._checkpoints.open(seat.lane)
         if folder is None:
             return None
         try:
-            rows, seat.progress = files.read(folder, structure.shapes())
+            rows, seat.progress = files.read(folder, seat.lane.member.trial, structure.shapes())
         except keras_files.NotThisModel as error:
-            self._checkpoints[seat.lane].refuse(error)
+            self._checkpoints.refuse(seat.lane, error)
             return None
         return [tf.constant(item) for item in rows]
 
@@ -125,8 +131,7 @@ class Cohort:
                 self._take_in(stack, metrics)
                 stack.begin_epoch()
         except Exception as error:
-            for seat in stack.seats:
-                seat.lane.end(cause_of(error), sentence_of(error), log_of(error))
+            _fail([seat.lane for seat in stack.seats if seat.lane not in self._finished], error)
             stack.seats = []
 
     def _take_in(self, stack: Stack, metrics: list[dict[str, float]]) -> None:
@@ -139,25 +144,51 @@ class Cohort:
         stack.remember(improved)
         for seat, numbers in zip(stack.seats, metrics, strict=True):
             self._look_at(stack, seat, numbers)
-        stack.keep(lambda seat: not seat.lane.over)
-        for seat in stack.seats:
-            if self._checkpoints[seat.lane].due:
-                content = files.content(stack.row(seat), seat.progress)
-                self._checkpoints[seat.lane].save("checkpoint", stack.epoch, content)
+        stack.keep(lambda seat: not (seat.lane.over or seat.lane in self._finished))
+        lanes = [seat.lane for seat in stack.seats]
+        if lanes and self._checkpoints.due(lanes):
+            progress = {seat.lane.member.trial: seat.progress for seat in stack.seats}
+            content = files.content(stack.rows(), progress)
+            self._checkpoints.save("checkpoint", dict.fromkeys(lanes, stack.epoch), content)
 
     def _look_at(self, stack: Stack, seat: Seat, metrics: Mapping[str, float]) -> None:
         try:
             require_finite(self._training, stack.epoch, metrics)
         except NonFinite as error:  # its row goes; the others never saw it
-            seat.lane.end(cause_of(error), sentence_of(error), log_of(error))
+            _fail([seat.lane], error)
             return
         if seat.progress.over(self._training):
             self._finish(seat, stack.structure, stack.best_row(seat))
 
     def _finish(self, seat: Seat, structure: Structure, best: Any) -> None:
-        """Save a member's best weights, which the model that Keras builds for it takes, and end the trial."""
-        epoch, lane = seat.progress.best_epoch, seat.lane
-        if epoch is not None:
-            content = keras_files.weights(structure.arrays(np.asarray(best)), self._parts)
-            self._checkpoints[lane].save("model", epoch, content)
-        lane.end(best_epoch=epoch)
+        """Take a member's best weights, which the model that Keras builds for it takes, out of its stack."""
+        self._finished[seat.lane] = seat, structure.arrays(np.asarray(best))
+
+    def _save_finished(self) -> None:
+        """Save the models of the members that are over, as one artifact, and end their trials."""
+        finished, self._finished = self._finished, {}
+        best = {lane: epoch for lane, (seat, _) in finished.items() if (epoch := seat.progress.best_epoch) is not None}
+        try:
+            if best:
+                content = {lane.member.trial: finished[lane][1] for lane in best}
+                self._checkpoints.save("model", best, keras_files.weights(content, self._parts))
+        except Exception as error:
+            _fail(finished, error)
+            return
+        for lane in finished:
+            lane.end(best_epoch=best.get(lane))
+
+
+def _fail(lanes: Iterable[Lane], error: Exception) -> None:
+    """End the trials that are not over yet with an error that concerns all of them."""
+    for lane in lanes:
+        if not lane.over:
+            lane.end(cause_of(error), sentence_of(error), log_of(error))
+
+
+def _how(structure: Structure, members: int, alike: int) -> str:
+    """How the members of a stack are trained, in words. `alike`: how many of the assignment have their structure."""
+    if members > 1:
+        return f"in a cohort of {members} (program: {structure.label})"
+    reason = structure.limit if alike > 1 else "the only trial of its structure in its assignment"
+    return f"alone (program: {structure.label}): {reason}"

@@ -21,7 +21,7 @@ import numpy as np
 from workers.data.errors import DataError
 from workers.data.options import Options
 from workers.data.parts import Part, Parts
-from workers.data.split import split
+from workers.data.split import hold_back, split
 from workers.data.tables import checked_weight, require_rows
 from workers.data.targets import Targets, array_targets
 
@@ -58,7 +58,7 @@ def parts_from(value: Any, options: Options, origin: str, fingerprint: str | Non
     pieces = {name: _piece(item, name, origin) for name, item in given.items()}
     _same_shapes(pieces, origin)
     targets = _targets(pieces, options, origin)
-    pieces = _split(pieces, targets, options)
+    pieces = _held_back(_split(pieces, targets, options), targets, options, origin)
     require_rows(
         {name: piece.rows for name, piece in pieces.items()}, sum(piece.rows for piece in pieces.values()), origin
     )
@@ -225,6 +225,20 @@ def _split(pieces: Mapping[str, Piece], targets: Targets, options: Options) -> d
     if options.test is None:
         del found["test"]
     return found
+
+
+def _held_back(pieces: Mapping[str, Piece], targets: Targets, options: Options, origin: str) -> dict[str, Piece]:
+    """The parts with a test part made of validation rows, where that is asked for."""
+    if options.held_back is None:
+        return dict(pieces)
+    if "test" in pieces:
+        raise DataError(
+            f"data.held_back makes a test part of validation rows, and {origin} gave one: remove held_back."
+        )
+    piece = pieces["validation"]
+    strata = None if targets.labels is None else Targets(piece.y, targets.task, targets.labels).strata
+    ranking, held = hold_back(piece.rows, options.held_back, options.seed, strata)
+    return {**pieces, "validation": piece.take(ranking), "test": piece.take(held)}
 
 
 def _with_targets(pieces: Mapping[str, Piece], targets: Targets) -> dict[str, Piece]:

@@ -20,6 +20,11 @@ def parts_from_datasets(given: Mapping[str, Any], options: Options, origin: str)
 
     The fingerprint covers the types, shapes and numbers of batches, not the rows: reading all of them could take long.
     """
+    if options.held_back is not None:
+        raise DataError(
+            f"data.held_back: {origin} returned tf.data datasets, whose rows cannot be told apart: expected arrays, or "
+            "a third dataset as the test part."
+        )
     specs = {part: _checked_spec(dataset, part, origin) for part, dataset in given.items()}
     targets, rows = _targets(given["train"], specs["train"][1], options)
     parts = {part: Part(dataset=dataset, rows=_rows(dataset, specs[part][1])) for part, dataset in given.items()}

@@ -95,7 +95,7 @@ def _fingerprint(options: Options) -> str:
         total.update(part.encode() + digest(path))
     choices = [
         options.target, options.task, options.shares, options.exclude, options.features,
-        options.categories, options.weight, options.seed,
+        options.categories, options.weight, options.seed, options.held_back,
     ]  # fmt: skip
     total.update(json.dumps(choices).encode())
     return total.hexdigest()

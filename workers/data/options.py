@@ -24,6 +24,7 @@ class Options:
     task: Task | None = None  # None: read from the targets
     validation: Path | float = FRACTION  # a file of its own, or a share of all rows
     test: Path | float | None = FRACTION  # the same; None: no test part
+    held_back: float | None = None  # share of the validation rows that becomes the test part where there is no other
     exclude: tuple[str, ...] = ()  # columns that are not features
     features: tuple[str, ...] | None = None  # None: every column but target, weight and exclude
     categories: tuple[str, ...] = ()  # columns of whole numbers or text that name categories
@@ -74,14 +75,28 @@ class Options:
 
 
 def _shares(form: Mapping[str, Any]) -> dict[str, Any]:
+    held_back = _held_back(form)
     validation = _share("validation", form.get("validation", FRACTION))
-    test = _share("test", form.get("test", FRACTION))
+    test = _share("test", form.get("test", FRACTION if held_back is None else None))
     if validation is None:
         raise DataError("data.validation: no validation rows; expected a file or a share of the rows such as 0.2.")
     total = sum(share for share in (validation, test) if isinstance(share, float))
     if total >= 1.0:
         raise DataError(f"data: validation and test take {total:g} of the rows, expected less than 1 together.")
-    return {"validation": validation, "test": test}
+    return {"validation": validation, "test": test, "held_back": held_back}
+
+
+def _held_back(form: Mapping[str, Any]) -> float | None:
+    if form.get("held_back") is None:
+        return None
+    if form.get("test") is not None:
+        raise DataError(
+            "data.held_back makes a test part of validation rows, and data.test is given: keep one of them."
+        )
+    share = _share("held_back", form["held_back"])
+    if not isinstance(share, float):
+        raise DataError(f"data.held_back: {share} given, expected a share of the validation rows such as 0.33.")
+    return share
 
 
 def _share(key: str, value: Any) -> Path | float | None:

@@ -14,7 +14,7 @@ from workers.data.errors import DataError
 from workers.data.files import is_table, read_table
 from workers.data.options import Options
 from workers.data.parts import Part, Parts
-from workers.data.split import split
+from workers.data.split import hold_back, split
 from workers.data.targets import Targets, column_targets
 
 
@@ -132,6 +132,11 @@ def _rows(frames: Mapping[str, Any], options: Options, targets: Targets) -> dict
             found[key] = (key, np.arange(len(frames[key])))
     if options.test is None:
         del found["test"]
+    if options.held_back is not None:
+        source, rows = found["validation"]
+        codes = None if targets.strata is None else targets.strata[rows + (0 if source == "train" else count)]
+        ranking, held = hold_back(len(rows), options.held_back, options.seed, codes)
+        found["validation"], found["test"] = (source, rows[ranking]), (source, rows[held])
     require_rows({key: len(rows) for key, (_, rows) in found.items()}, count, str(options.path))
     return found
 

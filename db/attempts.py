@@ -1,0 +1,50 @@
+"""How attempts are trained: what their workers say as soon as they know, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, and_, bindparam, select, update
+from sqlalchemy.orm import Session
+
+from db.tables import Attempt, Trial, table
+from db.types import clean
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a worker trains a trial."""
+
+    trial_id: int
+    token: int
+    how: str  # e.g. "in a cohort of 16 (program: mlp, depth 3)"
+
+
+_SAY = (  # an attempt is open exactly as long as its trial runs with its token
+    update(table(Attempt))
+    .where(Attempt.trial_id == bindparam("the_trial"), Attempt.token == bindparam("the_token"))
+    .where(Attempt.ended_at.is_(None))
+    .values(trained=bindparam("how"))
+)
+
+
+def say_trained(s: Session, said: Sequence[Trained]) -> int:
+    """Note how running attempts are trained. Returns how many; where one is over, nothing is changed."""
+    if not said:
+        return 0
+    values = [{"the_trial": item.trial_id, "the_token": item.token, "how": clean(item.how)} for item in said]
+    return cast(CursorResult[Any], s.execute(_SAY, values)).rowcount
+
+
+def trained(s: Session, study_id: int, number: int | None = None) -> dict[int, str]:
+    """How the latest attempt at each trial is trained, by trial number; absent where its worker has not said so.
+
+    Args:
+        number: of the only trial that is asked for; None: all.
+    """
+    latest = and_(Attempt.trial_id == Trial.id, Attempt.token == Trial.token, Attempt.trained.is_not(None))
+    rows = select(Trial.number, Attempt.trained).join(Attempt, latest).where(Trial.study_id == study_id)
+    some = rows if number is None else rows.where(Trial.number == number)
+    return {trial: str(how) for trial, how in s.execute(some)}

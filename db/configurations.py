@@ -1,0 +1,61 @@
+"""Configurations: trials that repeat one another. Trials k * c to k * c + k - 1 are the repeats of configuration c."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from sqlalchemy import ColumnElement, and_, func, literal_column, select
+from sqlalchemy.orm import Session
+
+from db import states, trials
+from db.tables import Trial, finite
+
+
+def best(s: Session, study_id: int, direction: str, repeats: int, limit: int = 1) -> list[Trial]:
+    """The best trial of each of the best configurations, the best mean first; where two are equal, the lower number.
+
+    A configuration is ranked by the mean over its repeats, and only when all of them are complete with a finite value.
+
+    Args:
+        direction: "minimize" or "maximize".
+        repeats: trials per configuration; 1: a configuration is a trial.
+        limit: most configurations.
+    """
+    if repeats == 1:
+        return trials.best(s, study_id, direction, limit)
+    configuration, sign = _configuration(repeats), -1.0 if direction == "maximize" else 1.0
+    good = and_(Trial.study_id == study_id, Trial.state == "complete", finite(Trial.value))
+    ranked = select(configuration).where(good).group_by(configuration).having(func.count() == repeats)
+    ranked = ranked.order_by(sign * func.avg(Trial.value), configuration).limit(limit)
+    groups: defaultdict[int, list[tuple[float, Trial]]] = defaultdict(list)
+    chosen = select(Trial).where(Trial.study_id == study_id, configuration.in_(ranked)).order_by(Trial.number)
+    for trial in s.scalars(chosen):
+        groups[trial.number // repeats].append((sign * float(trial.value or 0.0), trial))
+    in_order = sorted(groups.values(), key=lambda group: (sum(value for value, _ in group), group[0][1].number))
+    return [min(group, key=lambda item: (item[0], item[1].number))[1] for group in in_order]
+
+
+def best_mean(s: Session, study_id: int, direction: str, repeats: int) -> float | None:
+    """The mean over the repeats of the best configuration; None while there is none."""
+    found = best(s, study_id, direction, repeats)
+    if not found:
+        return None
+    same = and_(Trial.study_id == study_id, _configuration(repeats) == found[0].number // repeats)
+    mean: float | None = s.scalars(select(func.avg(Trial.value)).where(same)).one()
+    return mean
+
+
+def undecided(s: Session, study_id: int, repeats: int) -> set[int]:
+    """Ids of the completed trials whose configuration has repeats that are not over: one of them may yet win."""
+    if repeats == 1:
+        return set()
+    configuration = _configuration(repeats)
+    over = and_(Trial.study_id == study_id, Trial.state.in_(states.terminal(states.TRIAL)))
+    waiting = select(configuration).where(over).group_by(configuration).having(func.count() < repeats)
+    complete = and_(Trial.study_id == study_id, Trial.state == "complete")
+    return set(s.scalars(select(Trial.id).where(complete, configuration.in_(waiting))))
+
+
+def _configuration(repeats: int) -> ColumnElement[int]:
+    # Not a bound value: PostgreSQL would take the one in GROUP BY for another.
+    return Trial.number // literal_column(str(int(repeats)))

@@ -1,0 +1,93 @@
+"""Which artifacts stay: a folder that trials share goes with the last of them that needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from db import artifacts, models, trials
+from db.engine import Database, Session
+from tests import rows
+from tests.rows import Held
+from tuner.definition import StudyDefinition, parse
+from tuner.housekeeping import remove_stale_rows
+
+
+@pytest.fixture
+def definition() -> StudyDefinition:
+    form = {"name": "digits", "loop": "tests.loops:descent", "objective": "val_loss", "epochs": 9, "keep": 1}
+    return parse({**form, "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}})
+
+
+def save(s: Session, kind: str, epoch: int, *together: Held) -> str:
+    """One folder that these attempts share."""
+    key = f"digits/{together[0].trial}/{kind}-{epoch}"
+    new = [artifacts.New(held.trial, held.token, kind, epoch, key, "5a", 100) for held in together]
+    assert artifacts.add(s, new) == {(held.trial, held.token) for held in together}
+    return key
+
+
+def owners(s: Session, study: int) -> dict[str, list[int]]:
+    """Which trials have a row for a key, by trial's id."""
+    found: dict[str, list[int]] = {}
+    for row in artifacts.of_study(s, study):
+        found.setdefault(row.key, []).append(row.trial_id)
+    return found
+
+
+def complete(s: Session, members: Sequence[Held], *values: float) -> None:
+    for held, value in zip(members, values, strict=True):
+        assert rows.end(s, held, "complete", value=value)
+
+
+def test_a_shared_checkpoint_stays_until_no_unfinished_trial_resumes_from_it(
+    database: Database, definition: StudyDefinition
+) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        cohort = [rows.held(s, study) for _ in range(4)]
+        first, second, third = (save(s, "checkpoint", epoch, *cohort) for epoch in (1, 2, 3))
+        assert remove_stale_rows(s, study, definition) == [first], "the newest two of each trial stay"
+        complete(s, cohort[:2], 1.0, 2.0)
+        assert trials.requeue(s, cohort[2].trial, cohort[2].token, cause="node_lost", message="", log="")
+        assert remove_stale_rows(s, study, definition) == []
+        left = [held.trial for held in cohort[2:]]
+        assert owners(s, study) == {second: left, third: left}
+        fourth, fifth = (save(s, "checkpoint", epoch, cohort[3]) for epoch in (4, 5))
+        assert remove_stale_rows(s, study, definition) == [], "the queued one resumes from it"
+        assert owners(s, study) == {key: [cohort[2].trial] for key in (second, third)} | {
+            key: [cohort[3].trial] for key in (fourth, fifth)
+        }
+        token = rows.lease(s, cohort[2].trial)
+        assert token is not None
+        complete(s, [Held(study, cohort[2].trial, token), cohort[3]], 3.0, 4.0)
+        assert remove_stale_rows(s, study, definition) == sorted([second, third, fourth, fifth])
+        assert owners(s, study) == {}
+
+
+def test_a_shared_model_stays_with_the_best_and_the_promoted(database: Database, definition: StudyDefinition) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        cohort = [rows.held(s, study) for _ in range(3)]
+        shared = save(s, "model", 5, *cohort)
+        complete(s, cohort, 3.0, 1.0, 2.0)
+        assert remove_stale_rows(s, study, definition) == []
+        assert owners(s, study) == {shared: [cohort[1].trial]}
+        promoted = models.ensure(s, "digits", "/models/digits")
+        models.ready(s, models.reserve(s, promoted.id, cohort[1].trial, str).id, "5a", {})
+        better = rows.held(s, study)
+        single = save(s, "model", 6, better)
+        complete(s, [better], 0.5)
+        assert remove_stale_rows(s, study, definition) == [], "a version was made of it"
+        assert owners(s, study) == {shared: [cohort[1].trial], single: [better.trial]}
+
+
+def test_a_folder_of_trials_that_are_all_over_goes_once(database: Database, definition: StudyDefinition) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        best, *worse = (rows.held(s, study) for _ in range(4))
+        kept, gone = save(s, "model", 1, best), save(s, "model", 1, *worse)
+        complete(s, [best, *worse], 1.0, 2.0, 3.0, 4.0)
+        assert remove_stale_rows(s, study, definition) == [gone]
+        assert owners(s, study) == {kept: [best.trial]}

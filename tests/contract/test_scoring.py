@@ -1,0 +1,106 @@
+"""Standard errors against those of per-row losses, and a study whose winner is scored on rows that were held back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from db import events
+from db.engine import connect
+from tuner import Study, create_study
+from tuner.configuration import Settings
+from tuner.final_score import READ
+
+DATA = """
+import numpy as np
+
+def load():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(700, 4)).astype("float32")
+    y = (x[:, 0] + random.normal(0, 1.0, 700) > 0).astype("int64")
+    return (x[:500], y[:500]), (x[500:], y[500:])
+"""
+
+
+def per_row(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Cross-entropy and correctness of each row."""
+    p = model.predict(x, verbose=0)
+    return -np.log(p[np.arange(len(y)), y]), (p.argmax(axis=1) == y).astype(float)
+
+
+def error_of(values: Any) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+@pytest.mark.tensorflow
+def test_standard_errors_are_those_of_the_rows() -> None:
+    import keras
+    import tensorflow as tf
+
+    from workers.data import Part
+    from workers.scoring import evaluate
+
+    random = np.random.default_rng(3)
+    x = random.normal(size=(2000, 4)).astype("float32")
+    y = (x[:, 0] + random.normal(0, 1.0, 2000) > 0).astype("int64")
+    keras.utils.set_random_seed(0)
+    dense = keras.layers.Dense(2, "softmax", kernel_regularizer=keras.regularizers.L2(0.1))
+    model = keras.Sequential([keras.Input((4,)), dense])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], steps_per_execution=4)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(40)
+    parts = {"few": Part(x[:50], y[:50], rows=50), "many": Part(x, y, rows=2000), "one": Part(x[:1], y[:1], rows=1)}
+    scores, notes = evaluate(model, {**parts, "batches": Part(dataset=batches), "none": None})
+    assert notes == []
+    errors = scores["standard_errors"]
+    losses, right = per_row(model, x, y)
+    assert scores["few"]["accuracy"] == pytest.approx(right[:50].mean())
+    assert errors["few"]["data_loss"] == pytest.approx(error_of(losses[:50]), rel=1e-3), "a row is a group: exact"
+    assert errors["few"]["accuracy"] == pytest.approx(error_of(right[:50]), rel=1e-3)
+    for name in ("many", "batches"):  # fifty groups: to within a tenth, give or take
+        assert errors[name]["data_loss"] == pytest.approx(error_of(losses), rel=0.35)
+        assert errors[name]["accuracy"] == pytest.approx(error_of(right), rel=0.35)
+    assert errors["few"]["penalty"] == pytest.approx(0.0, abs=1e-9)
+    assert errors["one"] == {}, "one row says nothing about its error"
+    assert scores["none"] is None
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "held_back_data.py").write_text(DATA)
+    settings = Settings.load({}, home=tmp_path / "home", import_paths=str(tmp_path), launcher="inline")
+    return create_study(
+        "study",
+        data={"function": "held_back_data:load", "held_back": 0.5},
+        space={"family": "mlp", "depth": 1, "width": [2, 8]},
+        settings=settings,
+        objective="val_accuracy",
+        trials=8,
+        repeats=2,
+        cohort=4,
+        epochs=3,
+    )
+
+
+@pytest.mark.tensorflow
+def test_the_winner_is_scored_on_validation_rows_that_were_held_back(study: Study) -> None:
+    """A cohort with repeats. Its promotion, and the score that this brings, are in tests/acceptance/test_readme.py."""
+    study.run(progress=False)
+    before = study.summary()
+    assert (before.final, before.no_test_part) == (None, None)
+    found = study.final_score()
+    assert (found.rows, found.among, found.objective) == (100, 4, "val_accuracy")
+    assert found.standard_error == pytest.approx((found.value * (1 - found.value) / 100) ** 0.5, rel=0.4)
+    assert found.chosen_by == study.best_trial.value
+    assert study.final_score() == study.summary().final == found
+    with connect(study.settings.database) as database, database.read() as s:
+        assert events.count(s, READ, study_id=1) == 1, "asked again, it was read again"
+    best = study.best_configuration
+    assert best.standard_error is not None and study.best_value == best.value
+    frame = study.trials_dataframe().groupby("configuration").value.agg(["mean", "sem"])
+    assert frame["mean"].max() >= best.value
+    assert frame["sem"][best.number] == pytest.approx(best.standard_error)
