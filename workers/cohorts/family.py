@@ -68,7 +68,7 @@ class Family:
         return [self._named("", *own) | self._named("val_", *val) for own, val in zip(trained, checked, strict=True)]
 
     def shapes(self) -> list[tuple[int, ...]]:
-        return [(self.layout.size,)] * 3
+        return [(self.layout.size,)] * 4
 
     def arrays(self, row: np.ndarray) -> list[np.ndarray]:
         return self.layout.weights(row)

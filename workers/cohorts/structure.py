@@ -65,7 +65,7 @@ class Structure(Protocol):
         ...
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """Of a member's weights and of each of its slots."""
+        """Of a member's weights, best weights and slots."""
         ...
 
     def arrays(self, row: np.ndarray) -> list[np.ndarray]:
