@@ -36,6 +36,8 @@ class ActiveStudy:
         if definition.space is None:
             raise ValueError(f"Study {row.name!r} was stored without its search space.")
         self.space = definition.space
+        found = row.checked.get("liftable", ())
+        self.together, self.liftable = definition.together(found), definition.liftable(found)
         self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
         self.rule = rule(
             definition.pruner,
@@ -87,6 +89,7 @@ class ActiveStudy:
         if revision != self.revision:
             row = studies.get(s, self.id)
             self.definition, self.revision = StudyDefinition.from_json(row.definition), row.revision
+            self.together = self.definition.together(row.checked.get("liftable", ()))
             self.budget = Budget.of(self.definition)
             self.to_cancel = trials.to_cancel(s, self.id)
 
@@ -204,7 +207,7 @@ class ActiveStudy:
         """
         if self.halted:
             return ()
-        together, ready = self.definition.together, self.ready(now)
+        together, ready = self.together, self.ready(now)
         if queued := ready[skip : skip + together]:
             lost = losses(self.points[queued[0]].failures)
             alike = takewhile(lambda number: losses(self.points[number].failures) == lost, queued)
@@ -251,11 +254,11 @@ class ActiveStudy:
             return
         if self.ending() is not None:
             return
-        first, size = number // repeats, max(1, self.definition.together // repeats)
+        first, size = number // repeats, max(1, self.together // repeats)
         size = min(size, self.definition.trials // repeats - first)
         try:
             given = [Proposal(params) for params in self.definition.enqueue[first : first + size]]
-            proposals = given or self.sampler.propose_together(first, size, self.definition.liftable)
+            proposals = given or self.sampler.propose_together(first, size, self.liftable)
         except Exhausted as exhausted:
             self.exhausted = str(exhausted)
             return

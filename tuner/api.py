@@ -237,19 +237,7 @@ class Study:
         """One row per trial: number, configuration, state, value, best_epoch, epochs, seconds, attempts, cause, and
         params_NAME for each parameter. With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
         """
-        import pandas
-
-        columns = ("state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
-        rows = [
-            {
-                "number": trial.number,
-                "configuration": trial.number // self.definition.repeats,
-                **{name: getattr(trial, name) for name in columns},
-                **{f"params_{key}": v for key, v in trial.params.items()},
-            }
-            for trial in self.trials
-        ]
-        return pandas.DataFrame(rows)
+        return results.dataframe(self.trials, self.definition.repeats)
 
     def _raise_if_failed(self) -> None:
         row = results.study_row(self.database, self.name)

@@ -6,11 +6,11 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+from db.failpoints import failpoint
 from tuner.active_study import ActiveStudy
 from tuner.claiming import Begun, assign
 from tuner.collecting import Answered, Running, collect, drop, release
 from tuner.configuration import Settings
-from tuner.failpoints import failpoint
 from tuner.outcomes import interrupted
 from tuner.writing import Rows
 from workers.contract import Launcher, LauncherError, Lost, SliceResult
@@ -129,9 +129,8 @@ class Assignments:
         if running is None:
             return
         failpoint("decided")
-        if not running.attempts:
-            if running.dropped:
-                self._launcher.stop(answered.assignment)
+        if not running.attempts:  # after this answer or a later one: the launcher ignores what is over by itself
+            self._launcher.stop(answered.assignment)
             del self._running[answered.assignment]
         elif answered.decided:
             running.until = min(running.study.until(attempt) for attempt in running.attempts.values())

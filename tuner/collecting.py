@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from db import artifacts, attempts, decisions, reports, trials
+from db.failpoints import failpoint
 from tuner.active_study import ActiveStudy
 from tuner.outcomes import Outcome, best_point, interrupted, of_ended, of_lost
 from tuner.tried import Attempt
@@ -141,9 +142,11 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
     if outcome.failure is not None:
         point.failures.append(outcome.failure)
     if outcome.state == "queued":
+        failpoint("retry_received")
         point.ready_at = time.monotonic() + outcome.after
         rows.retries.append((attempt, outcome))
     else:
+        failpoint("end_received")
         end = trials.End(
             attempt.trial_id,
             attempt.token,

@@ -19,11 +19,11 @@ from collections import defaultdict, deque
 
 from db import events, studies, trials
 from db.engine import Database, Session
+from db.failpoints import failpoint
 from tuner.active_study import ActiveStudy
 from tuner.assignments import Assignments
 from tuner.claiming import Begun, claim, interruption, lease, release_dead
 from tuner.configuration import Settings
-from tuner.failpoints import failpoint
 from tuner.sharing import Sharing
 from tuner.writing import Rows, tidy, write
 from workers.artifacts import ArtifactStore
@@ -144,6 +144,8 @@ class Coordinator:
             for study_id, wish in studies.wishes(s, self.owner).items():
                 if study_id in self.studies:
                     self.studies[study_id].heed(s, *wish)
+                    if self.studies[study_id].state == "stopping":
+                        failpoint("stop_seen")
         told = [study for study in self.studies.values() if study.waits != self._waits.get(study.id)]
         if told:
             with self.database.write() as s:
@@ -227,6 +229,7 @@ class Coordinator:
                 if ended:
                     trials.cancel_queued(s, study.id)
                     events.add(s, "study_finished", study_id=study.id, state=study.final_state, reason=ending)
+                    failpoint("study_ending")
             failpoint("study_finished")
             self._abandon(lost)
             if ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from db import attempts, configurations, reports, studies, trials
 from db.engine import Database, Session
@@ -14,6 +14,9 @@ from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
 from tuner.final_score import FinalScore, found, ranked, without_test_part
 from tuner.repeats import estimate, numbers_of, state_of
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,23 @@ def configuration_results(results: Sequence[TrialResult], repeats: int) -> list[
     for result in results:
         groups.setdefault(result.number // repeats, []).append(result)
     return [_configuration(number, group, repeats) for number, group in groups.items()]
+
+
+def dataframe(trials: Sequence[TrialResult], repeats: int) -> pandas.DataFrame:
+    """One row per trial; see `Study.trials_dataframe`."""
+    import pandas
+
+    columns = ("state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
+    rows = [
+        {
+            "number": trial.number,
+            "configuration": trial.number // repeats,
+            **{name: getattr(trial, name) for name in columns},
+            **{f"params_{key}": value for key, value in trial.params.items()},
+        }
+        for trial in trials
+    ]
+    return pandas.DataFrame(rows)
 
 
 def trial_result(database: Database, name: str, number: int) -> TrialResult:

@@ -97,7 +97,7 @@ class _Look:
         limits = study.definition
         new = 0 if study.ending() else limits.trials - len(study.points) - len(study.proposed)
         left = len(study.ready(self._now)) + len(study.proposed) + max(0, new) - self._planned[study.id]
-        groups = max(0, -(-left // limits.together))
+        groups = max(0, -(-left // study.together))
         return groups if limits.workers is None else max(0, min(groups, limits.workers - self._busy[study.id]))
 
     def _start(self, study: ActiveStudy) -> bool:

@@ -12,13 +12,13 @@ from dataclasses import asdict, replace
 from db import events, search_spaces, studies
 from db.engine import Database
 from db.errors import AlreadyExists
+from db.failpoints import failpoint
 from db.tables import Study
 from search_spaces import Space
 from tuner.configuration import Settings
 from tuner.databases import find_database, open_database
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyExists
-from tuner.failpoints import failpoint
 from tuner.study_form import EDITABLE
 from workers.contract import CheckReport, Training
 
@@ -111,4 +111,5 @@ def _insert(database: Database, given: StudyDefinition, complete: StudyDefinitio
             checked=asdict(report),
         )
         events.add(s, "study_submitted", study_id=row.id, body_hash=given.hash)
+        failpoint("study_inserted")
         return row

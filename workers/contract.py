@@ -207,6 +207,8 @@ class CheckReport:
     space: dict[str, Any] | None = None  # read from build(hp) where Training.space was None
     data: dict[str, Any] = field(default_factory=dict)  # e.g. rows per part, features, classes, fingerprint
     parameters: tuple[int, int] = (0, 0)  # weights in the smallest and the largest model that was built
+    liftable: tuple[str, ...] = ()  # parameters in which models of the user's may differ and still train as one program
+    alone: str | None = None  # the sentence why they train one by one; None: they need not, or it was not looked at
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -219,6 +221,8 @@ class CheckReport:
             space=form["space"],
             data=form["data"],
             parameters=(form["parameters"][0], form["parameters"][1]),
+            liftable=tuple(form["liftable"]),
+            alone=form["alone"],
         )
 
 

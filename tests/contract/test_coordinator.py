@@ -16,6 +16,7 @@ from db.engine import Session
 from db.errors import DatabaseUnavailable
 from tests.bench import Bench
 from tests.invariants import check_invariants
+from tuner import assignments
 from tuner import coordinator as coordinating
 from tuner.coordinator import Coordinator
 from tuner.errors import StudyExists
@@ -169,6 +170,18 @@ def test_a_coordinator_that_lost_its_study_writes_nothing_more(
     assert summary(other.database, "study").counts == {"complete": 4}
 
 
+def test_a_study_that_was_taken_is_not_ended_by_its_former_coordinator(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("inline")
+    bench.submit("study", trials=1)
+    bench.coordinator.step()
+    study = study_row(bench.database, "study")
+    with bench.database.write() as s:
+        assert studies.release(s, study.id, bench.coordinator.owner, study.term)
+        assert studies.claim(s, study.id, "elsewhere:1:other", 60.0)
+    bench.run(lambda: not bench.coordinator.studies)
+    assert (bench.state("study"), study_row(bench.database, "study").owner) == ("active", "elsewhere:1:other")
+
+
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_transaction_whose_end_was_not_seen_is_written_again(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, committed: bool
@@ -248,3 +261,23 @@ def test_closing_queues_what_runs_and_the_next_coordinator_goes_on_at_once(make_
     bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
     bench.finish("study")
     assert summary(bench.database, "study").counts == {"complete": 2}
+
+
+def test_a_trial_is_judged_by_what_it_reported_also_when_answers_pile_up(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice ends before its rung, and the one that reaches the rung is heard before the first is looked at."""
+    monkeypatch.setattr(assignments, "SLICE_SECONDS", 0.004)
+    bench = make_bench("inline")
+    bench.submit("study", "short_descent", trials=8, epochs=9, pruner="asha")
+    at_work = bench.coordinator._assignments
+    receive = at_work.receive
+    monkeypatch.setattr(at_work, "receive", lambda seconds: [receive(seconds) for _ in range(3)])
+    bench.finish("study")
+    monkeypatch.undo()
+    bench.submit("calm", trials=8, epochs=9, pruner="asha")
+    bench.finish("calm")
+    piled, calm = (
+        [(trial.params, trial.state, trial.value) for trial in bench.trials(name)] for name in ("study", "calm")
+    )
+    assert piled == calm
