@@ -137,14 +137,10 @@ class ActiveStudy:
         if known.state == "complete" and known.value is not None:
             direction = self.definition.direction
             better = best_point({0: known.value, 1: self.best[1] if self.best else None}, direction) == (0, known.value)
-            if better:
+            if better and (self.best is None or known.value != self.best[1]):
                 same = self.configurations.repeats_of(point.number)
                 trial = best_point({repeat.number: repeat.value for repeat in same}, direction)
-                number = trial[0] if trial else point.number
-                if self.best is not None and known.value == self.best[1]:  # as if they had ended by number
-                    self.best = (min(number, self.best[0]), known.value)
-                else:
-                    self.best, self.since_best = (number, known.value), 0
+                self.best, self.since_best = (trial[0] if trial else point.number, known.value), 0
         self.sampler.observe(known)
 
     def _tell_rule(self, number: int, epoch: int) -> None:
