@@ -62,9 +62,70 @@ def test_a_mean_curve_has_the_epochs_that_enough_repeats_reached(curves: list[di
     found = mean_curve(curves, enough)
     assert list(found) == sorted(found)
     for epoch in range(1, 7):
-        # Of two equals the one that ended first is named, so only the values are compared.
-    values = [study.best and study.best[1] for study in (again, lived)]
-    assert values[0] == values[1]
+        values = [curve[epoch] for curve in curves if epoch in curve]
+        assert (epoch in found) == (len(values) >= enough)
+        if epoch in found:
+            assert found[epoch] == pytest.approx(statistics.fmean(values), abs=1e-6)
+
+
+@given(st.integers(0, 1000), st.integers(1, 9))
+def test_numbers_of_trials_are_shared_out_without_a_gap(configuration: int, repeats: int) -> None:
+    numbers = numbers_of(configuration, repeats)
+    assert len(numbers) == repeats
+    assert numbers_of(configuration + 1, repeats)[0] == numbers[-1] + 1
+    known = Configurations({number: Point(number, {}, {}) for number in numbers}, repeats)
+    assert {known.first(number) for number in numbers} == {numbers[0]}
+    assert [point.number for point in known.repeats_of(numbers[-1])] == list(numbers)
+
+
+class Chance:
+    """A study whose trials start, report and end by chance, as a coordinator would tell it."""
+
+    def __init__(self, draw: random.Random, **changes: Any) -> None:
+        self.draw, self.definition = draw, parse({**FORM, **changes})
+        self.study = self.rebuilt([])
+
+    def rebuilt(self, points: list[Point]) -> ActiveStudy:
+        """What a coordinator makes of rows: attempts that were running are queued again."""
+        row = Study(id=1, name="study", state="active", definition=self.definition.to_json(), checked={})
+        queued = [replace(point, state="queued") if point.state == "running" else point for point in points]
+        return ActiveStudy(row, 1, [replace(point, curve=dict(point.curve), failures=[]) for point in queued])
+
+    def step(self) -> None:
+        study = self.study
+        if len(study.running) < 4 and (group := study.waiting(0, time.monotonic())):
+            for number in group:
+                study.start(
+                    Attempt(number, number, 1, len(study.points[number].curve) if number in study.points else 0)
+                )
+            return
+        if not study.running:
+            return
+        number = self.draw.choice(sorted(study.running))
+        attempt, point = study.running[number], study.points[number]
+        if self.draw.random() < 0.6 and attempt.epoch < self.definition.epochs:
+            attempt.epoch += 1
+            study.report(number, attempt.epoch, self.draw.random() / attempt.epoch, 0.0)
+            if study.rule.due(study.configurations.first(number), attempt.epoch):
+                if study.decide(number, attempt.epoch).action == "stop":
+                    study.move(number, "pruned", min(point.curve.values()))
+        elif point.curve:
+            failed = self.draw.random() < 0.1
+            study.move(number, "failed" if failed else "complete", None if failed else min(point.curve.values()))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.randoms(use_true_random=False), st.integers(1, 4), st.sampled_from(["random", "gp", "qmc"]))
+def test_a_study_rebuilt_from_its_rows_goes_on_as_the_one_that_lived(
+    draw: random.Random, repeats: int, sampler: str
+) -> None:
+    chance = Chance(draw, repeats=repeats, trials=8 * repeats, sampler=sampler)
+    for _ in range(draw.randrange(10, 200)):
+        chance.step()
+    lived = chance.study
+    again = chance.rebuilt(list(lived.points.values()))
+    # Of two equals the one that ended first is named, so only the values are compared.
+    assert (again.best and again.best[1]) == (lived.best and lived.best[1])
     for number in lived.points:
         assert again.configurations.known(number) == lived.configurations.known(number) or number in lived.running
     begun = {number: proposal.params for number, proposal in lived.proposed if number % repeats}
