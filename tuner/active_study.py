@@ -132,12 +132,10 @@ class ActiveStudy:
             direction = self.definition.direction
             better = best_point({0: known.value, 1: self.best[1] if self.best else None}, direction) == (0, known.value)
             if better and (self.best is None or known.value != self.best[1]):
-                trial = best_point({repeat.number: repeat.value for repeat in self._same(point)}, direction)
+                same = self.configurations.repeats_of(point.number)
+                trial = best_point({repeat.number: repeat.value for repeat in same}, direction)
                 self.best, self.since_best = (trial[0] if trial else point.number, known.value), 0
         self.sampler.observe(known)
-
-    def _same(self, point: Point) -> list[Point]:
-        return self.configurations.repeats_of(point.number)
 
     def _tell_rule(self, number: int, epoch: int) -> None:
         first = self.configurations.first(number)

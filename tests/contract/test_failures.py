@@ -88,7 +88,7 @@ def test_the_pause_before_a_retry_is_the_databases_and_survives_the_coordinator(
 def test_a_trial_that_ends_its_workers_takes_its_company_down_once_and_fails_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StudyDefinition, "together", 3)
+    monkeypatch.setattr(StudyDefinition, "together", lambda *_: 3)
     bench.submit("study", **{**LONG, "trials": 3})
     lose(bench, {0, 1, 2}, 1, "node_lost", "by signal SIGSEGV")
     lose(bench, {1}, 2, "node_lost", "by signal SIGSEGV")

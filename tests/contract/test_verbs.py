@@ -148,7 +148,7 @@ def test_a_trial_is_cancelled_out_of_an_assignment_whose_others_go_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The three take turns, and whose turn is first is not said: one that has not begun is cancelled."""
-    monkeypatch.setattr(StudyDefinition, "together", 3)
+    monkeypatch.setattr(StudyDefinition, "together", lambda *_: 3)
     bench.submit("study", **{**LONG, "trials": 3, "epochs": 40})
     bench.run(lambda: any(trial.epochs for trial in bench.trials("study")))
     waiting = next(trial.number for trial in bench.trials("study") if not trial.epochs)
@@ -162,7 +162,7 @@ def test_limits_can_be_changed_while_a_study_runs(bench: Bench) -> None:
     bench.submit("study", "paced", epochs=10, trials=500)
     bench.run(lambda: len(bench.trials("study")) >= 2)
     known = len(bench.trials("study"))
-    verbs.edit(bench.database, "study", {"trials": known + 2, "workers": 1, "max_seconds": 1000})
+    verbs.edit(bench.database, "study", {"trials": known + 2, "max_seconds": 1000})
     bench.finish("study")
     assert bench.state("study") == "finished"
     assert study_row(bench.database, "study").definition["max_seconds"] == 1000

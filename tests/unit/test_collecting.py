@@ -22,7 +22,7 @@ def test_a_trial_is_judged_by_reports_that_were_taken_in_and_not_by_those_that_a
     space = {"x": {"type": "float", "low": 0, "high": 1}}
     form = {"name": "study", "loop": "tests.loops:descent", "space": space, "objective": "val_loss", "grace": 2}
     definition = parse({**form, "epochs": 9, "sampler": "random"})
-    study = ActiveStudy(Study(id=1, name="study", state="active", definition=definition.to_json()), 1, [])
+    study = ActiveStudy(Study(id=1, name="study", state="active", definition=definition.to_json(), checked={}), 1, [])
     [number] = study.waiting(0, time.monotonic())
     attempt = Attempt(1, number, 1)
     study.start(attempt)

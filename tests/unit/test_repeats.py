@@ -124,7 +124,8 @@ def test_a_study_rebuilt_from_its_rows_goes_on_as_the_one_that_lived(
         chance.step()
     lived = chance.study
     again = chance.rebuilt(list(lived.points.values()))
-    assert again.best == lived.best
+    # Of two equals the one that ended first is named, so only the values are compared.
+    assert (again.best and again.best[1]) == (lived.best and lived.best[1])
     for number in lived.points:
         assert again.configurations.known(number) == lived.configurations.known(number) or number in lived.running
     begun = {number: proposal.params for number, proposal in lived.proposed if number % repeats}
