@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from db import dialects, urls
 from db.errors import DatabaseError
+from db.failpoints import COMMITTED, failpoint
 
 __all__ = ["Database", "Session", "connect"]
 
@@ -57,7 +58,12 @@ class Database:
         with self._session(dialects.writing(self._engine)) as session:
             yield session
             with self._translated():
-                session.commit()
+                try:
+                    session.commit()
+                except DBAPIError:
+                    session.invalidate()  # its transaction may still be open: the connection is not used again
+                    raise
+            failpoint(COMMITTED)
 
     def __enter__(self) -> Self:
         return self

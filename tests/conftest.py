@@ -7,13 +7,23 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from db import schema
 from db.engine import Database, connect
 from tests import postgres
 
+# A busy machine is slow, which is no failure.
+hypothesis.settings.register_profile("ockham", deadline=None)
+hypothesis.settings.load_profile("ockham")
+
 DIALECTS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--every-fault` runs the whole fault matrix; without it every test of the matrix runs a slice."""
+    parser.addoption("--every-fault", action="store_true", help="run the whole fault matrix, not a slice of it")
 
 
 @pytest.fixture(scope="session")

@@ -1,51 +1,238 @@
-"""What must hold in the database after every fault: one function, `check_invariants`."""
+"""What must hold in the database after every fault: `check_invariants`, and between two looks at it: `Snapshot`.
+
+The numbers are those of docs/reliability.md. I6 is held by `check_versions`, I7 by `check_nothing_is_left`.
+"""
 
 from __future__ import annotations
 
 import math
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
-from db import artifacts, reports, studies, trials
-from db.engine import Database
+import psutil
+from sqlalchemy import select
+
+from db import artifacts, reports, states, studies, trials
+from db.engine import Database, Session
+from db.tables import Artifact, Attempt, Base, Decision, ModelVersion, Report, Study, Trial
+from tests import promotions
 from tuner.definition import StudyDefinition
+from tuner.outcomes import RETRIES
 from workers.artifacts import ArtifactStore
+from workers.contract import CAUSES
 
-OVER = ("complete", "pruned", "failed", "cancelled")
+OVER = states.terminal(states.TRIAL)
+AWAY = ("deadline", "cancelled")  # causes of attempts that say nothing about their trial
+ORPHAN_SECONDS = 10.0
 
 
-def check_invariants(database: Database, name: str, artifact_root: str) -> None:
-    """Assert the invariants of a study that is not being run by anyone right now.
+def check_invariants(
+    database: Database, name: str, artifact_root: str | Path, undisturbed: Sequence[Any] | None = None
+) -> None:
+    """Assert I1 to I5, I8 to I11 of a study that is not being run by anyone right now.
 
-    No trial lost, no number twice, one accepted result per trial from its current token, no report beyond a
-    trial's end, the best trial optimal over finite completed ones, artifacts that match their hashes, budgets held.
+    Args:
+        undisturbed: what `results` gave for the same study without a fault; None: not compared (I9).
     """
     with database.read() as s:
-        row = studies.find(s, name)
-        assert row is not None, f"study {name} is gone"
-        definition = StudyDefinition.from_json(row.definition)
-        rows = trials.all(s, row.id)
-        assert [trial.number for trial in rows] == list(range(len(rows))), "a trial's number is missing or twice"
-        assert len(rows) <= definition.trials
-        if row.state in ("finished", "stopped", "failed"):
-            assert all(trial.state in OVER for trial in rows), "a finished study has unfinished trials"
+        study = studies.find(s, name)
+        assert study is not None, f"study {name} is gone"
+        definition = StudyDefinition.from_json(study.definition)
+        rows = trials.all(s, study.id)
+        _no_trial_lost(study, rows, definition)
+        spans = []
         for trial in rows:
             attempts = trials.attempts(s, trial.id)
-            assert [attempt.token for attempt in attempts] == list(range(1, trial.token + 1))
-            assert trial.state in (*OVER, "queued"), f"trial {trial.number} is {trial.state} without a coordinator"
-            assert all(attempt.ended_at is not None for attempt in attempts), "an attempt of nobody is still open"
-            curve = reports.curve(s, trial.id)
-            epochs = [report.epoch for report in curve]
-            assert epochs == list(range(1, len(epochs) + 1)), f"trial {trial.number} lost a report: {epochs}"
-            assert len(epochs) <= definition.epochs
-            if trial.state == "complete":
-                assert trial.value is not None and math.isfinite(trial.value)
-                value = next(report for report in curve if report.epoch == trial.best_epoch).metrics[
-                    definition.objective
-                ]
-                assert value == trial.value, "the value is not the reported one, bit by bit"
-        finite = [trial.value for trial in rows if trial.state == "complete" and trial.value is not None]
-        best = trials.best(s, row.id, definition.direction)
-        optimum = min(finite, default=None) if definition.direction == "minimize" else max(finite, default=None)
-        assert (best[0].value if best else None) == optimum
+            spans += [(attempt.started_at, attempt.ended_at) for attempt in attempts]
+            _attempts_are_in_order(trial, attempts)
+            _no_metric_lost(s, trial, definition)
+            _told_why(trial, attempts)
+        _best_is_the_optimum(s, study.id, rows, definition)
+        _budgets_hold(spans, definition, definition.together(study.checked.get("liftable", ())))
         store = ArtifactStore(artifact_root)
-        for artifact in artifacts.of_study(s, row.id):
+        for artifact in artifacts.of_study(s, study.id):
             store.verify(artifact.key, artifact.sha256)
+    if undisturbed is not None:
+        found = results(database, name)
+        other = [pair for pair in zip(found, undisturbed, strict=False) if pair[0] != pair[1]]
+        assert found == undisturbed, f"I9: not the results of an undisturbed run, {len(found)} trials, other: {other}"
+
+
+def results(database: Database, name: str) -> list[Any]:
+    """What came of a study's trials: what must not depend on faults."""
+    with database.read() as s:
+        study = studies.find(s, name)
+        assert study is not None
+        return [[trial.params, trial.seed, trial.state, trial.value] for trial in trials.all(s, study.id)]
+
+
+def _no_trial_lost(study: Study, rows: Sequence[Trial], definition: StudyDefinition) -> None:
+    assert [trial.number for trial in rows] == list(range(len(rows))), "I1: a trial's number is missing or twice"
+    assert len(rows) <= definition.trials, "I10: more trials than asked for"
+    for trial in rows:
+        assert trial.state in (*OVER, "queued"), f"I1: trial {trial.number} is {trial.state} without a coordinator"
+    if study.state in states.terminal(states.STUDY):
+        assert all(trial.state in OVER for trial in rows), "I1: a finished study has unfinished trials"
+        assert study.owner is None and study.reason, "I11: a study ended without saying why"
+
+
+def _attempts_are_in_order(trial: Trial, attempts: Sequence[Attempt]) -> None:
+    name = f"trial {trial.number}"
+    assert [attempt.token for attempt in attempts] == list(range(1, trial.token + 1)), f"I2: {name} lacks an attempt"
+    assert all(attempt.ended_at is not None for attempt in attempts), f"I1: an attempt at {name} is nobody's and open"
+    for earlier, later in pairwise(attempts):
+        assert earlier.cause is not None, f"I11: {name} was begun again, and nothing says why"
+        assert earlier.ended_at is not None and earlier.ended_at <= later.started_at, f"I2: {name} ran twice at once"
+    for cause, allowed in RETRIES.items():
+        used = sum(attempt.cause == cause for attempt in attempts)
+        assert used <= allowed + 1, f"I10: {name} was lost {used} times by {cause}"
+
+
+def _no_metric_lost(s: Session, trial: Trial, definition: StudyDefinition) -> None:
+    curve = reports.curve(s, trial.id)
+    epochs = [report.epoch for report in curve]
+    assert epochs == list(range(1, len(epochs) + 1)), f"I3: trial {trial.number} lost a report: {epochs}"
+    assert len(epochs) <= definition.epochs, f"I10: trial {trial.number} trained too long"
+    if trial.state == "complete":
+        assert trial.value is not None and math.isfinite(trial.value), f"I5: trial {trial.number} has no finite value"
+        best = next(report for report in curve if report.epoch == trial.best_epoch)
+        assert best.metrics[definition.objective] == trial.value, "I2: the value is not the reported one, bit by bit"
+
+
+def _told_why(trial: Trial, attempts: Sequence[Attempt]) -> None:
+    causes = {attempt.cause for attempt in attempts} - {None}
+    assert causes <= set(CAUSES), f"I11: trial {trial.number} has an unknown cause among {causes}"
+    if trial.state == "failed":
+        assert trial.cause in CAUSES and trial.message, f"I11: trial {trial.number} failed, and nothing says why"
+
+
+def _best_is_the_optimum(s: Session, study_id: int, rows: Sequence[Trial], definition: StudyDefinition) -> None:
+    finite = [trial.value for trial in rows if trial.state == "complete" and trial.value is not None]
+    best = trials.best(s, study_id, definition.direction)
+    optimum = min(finite, default=None) if definition.direction == "minimize" else max(finite, default=None)
+    assert (best[0].value if best else None) == optimum, "I5: the best trial is not the optimum"
+    if best and any(row.kind == "model" for row in artifacts.of_study(s, study_id)):
+        assert artifacts.model(s, best[0].id) is not None, "I5: the best trial's model is gone"
+
+
+def _budgets_hold(spans: Iterable[tuple[Any, Any]], definition: StudyDefinition, together: int) -> None:
+    """No more attempts at once than workers times trials per worker."""
+    if definition.workers is None:
+        return
+    ends = sorted([(begun, 1) for begun, _ in spans] + [(ended, -1) for _, ended in spans])
+    running = most = 0
+    for _, change in ends:
+        running += change
+        most = max(most, running)
+    assert most <= definition.workers * together, f"I10: {most} trials ran at once"
+
+
+# --- between two looks ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a database said at one moment. Later ones may say more, never less and nothing else (I3, I4, I8)."""
+
+    studies: dict[int, tuple[str, int]]  # state and term
+    trials: dict[int, tuple[str, int, Any]]  # state, token, and what came of it
+    reports: dict[tuple[int, int, int], str]  # by trial, token and epoch
+    decisions: dict[tuple[int, int, int], str]
+    artifacts: dict[str, tuple[int, int]]  # trial and token by key
+    versions: dict[int, tuple[int, str]]  # number and state
+
+    @classmethod
+    def of(cls, database: Database) -> Snapshot:
+        """Look at the whole database, in one transaction."""
+        with database.read() as s:
+            return cls(
+                {row.id: (row.state, row.term) for row in s.scalars(select(Study))},
+                {
+                    row.id: (row.state, row.token, [row.params, row.seed, row.value, row.best_epoch, row.finished_at])
+                    for row in s.scalars(select(Trial))
+                },
+                {(row.trial_id, row.token, row.epoch): repr(row.metrics) for row in s.scalars(select(Report))},
+                {(row.trial_id, row.token, row.epoch): row.action for row in s.scalars(select(Decision))},
+                {row.key: (row.trial_id, row.token) for row in s.scalars(select(Artifact))},
+                {row.id: (row.number, row.state) for row in s.scalars(select(ModelVersion))},
+            )
+
+    def leads_to(self, later: Snapshot) -> None:
+        """Assert that what this one says can have become what `later` says."""
+        for study, (state, term) in self.studies.items():
+            assert _reachable(states.STUDY, state, later.studies[study][0]), f"I8: a study left {state}"
+            assert later.studies[study][1] >= term, "I8: a study's term went back"
+        for trial, (state, token, found) in self.trials.items():
+            new_state, new_token, new_found = later.trials[trial]
+            assert _reachable(states.TRIAL, state, new_state), f"I8: a trial went from {state} to {new_state}"
+            assert new_token >= token, "I8: a trial's token went back"
+            assert new_found[:2] == found[:2], "I2: a trial's parameters changed"
+            assert state not in OVER or (new_state, new_token, new_found) == (state, token, found), "I8: an end changed"
+        for kind in ("reports", "decisions"):
+            before, after = getattr(self, kind), getattr(later, kind)
+            assert before.items() <= after.items(), f"I3: {kind} were lost or changed"
+            self._nothing_stale(kind, (key[:2] for key in after.keys() - before.keys()))
+        saved = later.artifacts.keys() - self.artifacts.keys()
+        self._nothing_stale("artifacts", (later.artifacts[key] for key in saved))
+        for version, (number, state) in self.versions.items():
+            new_number, new_state = later.versions[version]
+            assert new_number == number and _reachable(states.VERSION, state, new_state), "I8: a version changed"
+        highest = max((number for number, _ in self.versions.values()), default=0)
+        new = [later.versions[version][0] for version in later.versions.keys() - self.versions.keys()]
+        assert all(number > highest for number in new), "I6: a version's number did not grow"
+
+    def _nothing_stale(self, kind: str, written: Iterable[tuple[int, int]]) -> None:
+        for trial, token in written:
+            known = self.trials.get(trial)
+            assert known is None or token >= known[1], f"I4: {kind} of the stale token {token} were written"
+            assert known is None or known[0] not in OVER, f"I4: {kind} were written after the trial's end"
+
+
+def _reachable(table: states.Table, source: str, target: str) -> bool:
+    seen, new = {source}, [source]
+    while new:
+        following = {state for known in new for state in table[known]} - seen
+        seen |= following
+        new = list(following)
+    return target in seen
+
+
+# --- outside of the database ----------------------------------------------------------------------------------------
+
+
+def check_versions(folder: Path) -> list[int]:
+    """Assert that every integer name in a model's folder is a complete version (I6); returns the numbers."""
+    found = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.exists() else []
+    problems = {path.name: promotions.fake_verify(str(path)) for path in found}
+    assert not any(problems.values()), f"I6: a server would see a torn version: {problems}"
+    return sorted(int(path.name) for path in found)
+
+
+def check_nothing_is_left(home: Path) -> None:
+    """Assert that no process of a `TUNER_HOME` is left, at the latest after ten seconds (I7)."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while left := list(_processes_of(home)):
+        assert time.monotonic() < deadline, f"I7: left behind: {left}"
+        time.sleep(0.05)
+
+
+def _processes_of(home: Path) -> Iterable[str]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            mine = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+            if mine and process.environ().get("TUNER_HOME") == str(home):
+                yield f"{process.pid} {' '.join(process.cmdline())}"
+
+
+def check_no_secret(database: Database, logs: Iterable[str], secret: str) -> None:
+    """Assert that a secret is in no log and in no row of any table (I12)."""
+    assert not any(secret in log for log in logs), "I12: a secret is in a log"
+    with database.read() as s:
+        for table in Base.metadata.sorted_tables:
+            assert secret not in repr(s.execute(select(table)).all()), f"I12: a secret is in a row of {table.name}"

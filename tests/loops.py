@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -31,6 +32,24 @@ def slow_descent(run: Any) -> None:
         run.report({"val_loss": floor + 1.0 / (epoch + 1), "pid": float(os.getpid())}, state={"epoch": epoch})
 
 
+def short_descent(run: Any) -> None:
+    """`descent` with some milliseconds per epoch, and a checkpoint after each."""
+    floor = (run.params["x"] - 0.3) ** 2 + run.params.get("l2", 0.0)
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.005)
+        run.report({"val_loss": floor + 1.0 / (epoch + 1)}, state={"epoch": epoch})
+
+
+def dying_once(run: Any) -> None:
+    """`descent` whose first trial ends its worker after three epochs, unless it resumes from a checkpoint."""
+    floor = (run.params["x"] - 0.3) ** 2 + run.params.get("l2", 0.0)
+    for epoch in range(run.epoch, run.epochs):
+        if run.trial == 0 and epoch == 3 and run.state is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.002)  # a checkpoint is due after each epoch
+        run.report({"val_loss": floor + 1.0 / (epoch + 1), "seen": epoch + 1.0}, state={"seen": epoch + 1})
+
+
 def sometimes_bad(run: Any) -> None:
     """Good trials, and every kind of bad one: which, says the parameter `kind`."""
     kind = run.params["kind"]
@@ -47,6 +66,20 @@ def ten_reports(run: Any) -> None:
     """An empty trial: ten reports and nothing else."""
     for epoch in range(run.epoch, run.epochs):
         run.report({"val_loss": run.params["x"] / (epoch + 1)})
+
+
+def paced(run: Any) -> None:
+    """A fiftieth of a second per epoch, with a state to resume from."""
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.02)
+        run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1)}, state={"epoch": epoch})
+
+
+def forgetful(run: Any) -> None:
+    """`paced` without a state: it cannot be saved."""
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.02)
+        run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1)})
 
 
 def seeded(run: Any) -> None:

@@ -1,4 +1,4 @@
-"""`python -m tests.promotions HOME URL`: promotes the one study of a database, for tests that kill it on the way.
+"""A finished study to promote, and a promotion without TensorFlow, for tests that end it on the way.
 
 The two processes that import TensorFlow are replaced by ones that write and check a small folder: what is proved here
 is what the coordinator's side does with rows, locks and names. tests/acceptance/test_readme.py runs the real ones.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from db.engine import Database, connect
+from db.engine import Database
 from tuner import promotion
 from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
@@ -74,10 +73,3 @@ def without_tensorflow() -> None:
     """Use the small stand-ins for the two TensorFlow processes from now on."""
     for name, stand_in in {"export_model": fake_export, "verify_model": fake_verify}.items():
         setattr(promotion, name, stand_in)
-
-
-if __name__ == "__main__":
-    without_tensorflow()
-    home, url = Path(sys.argv[1]), sys.argv[2]
-    settings = Settings.load({}, home=home, database=url, import_paths=str(Path.cwd()))
-    print(promotion.promote(connect(url), settings, "study", name="model").path)

@@ -43,6 +43,8 @@ class StudyDefinition:
     grace: int = 2  # epochs before a trial may be pruned; fewer than `epochs`
     eta: int = 4  # of so many trials at a rung, one goes on
     seed: int = 0  # of every draw in the study, 0 to 2**32 - 1
+    weight: float = 1.0  # its share of the workers beside other studies: twice the weight, twice the workers
+    priority: int = 0  # studies of a higher one come first, and take the workers of lower ones
     workers: int | None = None  # most workers at once; None: as many as the machine has room for
     cohort: int | None = None  # most trials that a worker trains together; None: an eighth of `trials`, at most 16
     cpus_per_trial: float = 1.0  # cores a running trial occupies

@@ -19,12 +19,12 @@ from typing import Any
 
 from db import artifacts, configurations, events, models, studies, trials
 from db.engine import Database, Session
+from db.failpoints import failpoint
 from db.tables import Artifact, Model, ModelVersion, Study, Trial
 from tuner import publishing, serving_config
 from tuner.configuration import Settings
 from tuner.definition import StudyDefinition
 from tuner.errors import NothingToPromote, PromotionFailed, UnknownName
-from tuner.failpoints import failpoint
 from tuner.final_score import READ, FinalScore, found, ranked
 from tuner.model_processes import export_model, verify_model
 from tuner.names import check_name

@@ -40,8 +40,16 @@ class Trainer(Protocol):
         """Begin; returns at once."""
         ...
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
-        """End the trials in `drop`, train the others up to epoch `until`, wait for that at most `seconds`."""
+    @property
+    def held(self) -> bool:
+        """Whether every trial that is not over was saved as `save` asked, and waits."""
+        ...
+
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
+        """End the trials in `drop`, train the others up to epoch `until`, wait for that at most `seconds`.
+
+        `save`: each is saved at the end of its epoch and then waits.
+        """
         ...
 
     def stop(self, seconds: float) -> bool:
@@ -68,6 +76,10 @@ class Turns:
     def progress(self) -> int:
         return self._gate.progress
 
+    @property
+    def held(self) -> bool:
+        return self._gate.held
+
     def start(self) -> None:
         for lane in self._gate.lanes:
             reason = self._reasons.get(lane.member.trial, "its code owns its training loop")
@@ -75,8 +87,10 @@ class Turns:
         for thread in self._threads:
             thread.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         self._gate.drop(drop)
+        if save:
+            self._gate.save()
         self._gate.open(until)
         self._gate.wait(seconds)
         return self._gate.take()
@@ -123,37 +137,44 @@ class Together:
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._trainers: list[Trainer] = []
+        self._trainers: list[tuple[Trainer, set[int]]] = []  # each with its trials
+        self._over: set[int] = set()  # trials that ended or were dropped
         self._dropped: set[int] = set()  # before there was a trainer to tell
         self._choosing = threading.Thread(target=self._choose, name="cohort", daemon=True)
 
     @property
     def progress(self) -> int:
-        return sum(trainer.progress for trainer in self._trainers)
+        return sum(trainer.progress for trainer, _ in self._trainers)
+
+    @property
+    def held(self) -> bool:
+        going = [trainer for trainer, trials in self._trainers if not trials <= self._over]
+        return bool(going) and all(trainer.held for trainer in going)
 
     def start(self) -> None:
         self._choosing.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         end = time.monotonic() + seconds
         self._choosing.join(seconds)
         self._dropped.update(drop)
         events = Events()
         if self._choosing.is_alive():
             return events
-        for trainer in self._trainers:
+        for trainer, _ in self._trainers:
             left = end - time.monotonic()
-            news = trainer.advance(until if left > 0 else 0, max(0.0, left), self._dropped)
+            news = trainer.advance(until if left > 0 else 0, max(0.0, left), self._dropped, save)
             events.reports += news.reports
             events.saved += news.saved
             events.ended += news.ended
             events.trained += news.trained
+        self._over |= self._dropped | {ended.trial for ended in events.ended}
         self._dropped.clear()
         return events
 
     def stop(self, seconds: float) -> bool:
         self._choosing.join(seconds)
-        return not self._choosing.is_alive() and all(trainer.stop(seconds) for trainer in self._trainers)
+        return not self._choosing.is_alive() and all(trainer.stop(seconds) for trainer, _ in self._trainers)
 
     def _choose(self) -> None:
         cohort: Trainer | None = None
@@ -167,11 +188,13 @@ class Together:
         except BaseException as error:  # what is wrong with the data, each trial finds out and says again
             reason = str(error) if isinstance(error, CannotStack) else sentence_of(error)
             reasons = {member.trial: reason for member in self._assignment.members}
-        alone = tuple(member for member in self._assignment.members if member.trial in reasons)
-        trainers = [cohort] if cohort is not None else []
-        if alone:
-            trainers.append(Turns(replace(self._assignment, members=alone), reasons))
-        for trainer in trainers:
+        members = self._assignment.members
+        trainers: list[tuple[Trainer, set[int]]] = []
+        if cohort is not None:
+            trainers.append((cohort, {member.trial for member in members} - reasons.keys()))
+        if alone := tuple(member for member in members if member.trial in reasons):
+            trainers.append((Turns(replace(self._assignment, members=alone), reasons), set(reasons)))
+        for trainer, _ in trainers:
             trainer.start()
         self._trainers = trainers
 
@@ -196,15 +219,16 @@ class Worker:
         self._trainer = Turns(assignment) if assignment.training.loop else Together(assignment)
         self._trainer.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int] = ()) -> SliceResult:
+    def advance(self, until: int, seconds: float, drop: Collection[int] = (), save: bool = False) -> SliceResult:
         """Train on to epoch `until` and return everything new since the last slice.
 
         Returns as soon as every member has reached `until` or is over, or after about `seconds`; the training
-        then goes on up to `until` by itself. Trials in `drop` end first and are not heard of again.
+        then goes on up to `until` by itself. Trials in `drop` end first and are not heard of again. With `save`
+        each member is saved at the end of its epoch and then waits for `stop`.
         """
         if self.assignment is None or self._trainer is None:
             raise ValueError(f"Worker {self.name} has no assignment. Call start(assignment) before advance(...).")
-        events = self._trainer.advance(until, seconds, drop)
+        events = self._trainer.advance(until, seconds, drop, save)
         return SliceResult(
             assignment=self.assignment.id,
             worker=self.name,
@@ -214,6 +238,7 @@ class Worker:
             trained=tuple(events.trained),
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
+            held=self._trainer.held,
         )
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:

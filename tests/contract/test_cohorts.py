@@ -232,6 +232,17 @@ def test_a_trial_that_is_dropped_is_not_heard_of_again(training: Make) -> None:
     assert all(expected[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6) for key, metrics in curves(rest).items())
 
 
+def test_a_stack_that_is_saved_to_be_stopped_waits_after_its_epoch(training: Make) -> None:
+    points = varied(depth=1, width=6)
+    described = training(checkpoint_seconds=1000.0)
+    cohort = cohort_of(described, members(points))
+    assert not cohort.advance(1, 60.0, ()).saved
+    events = cohort.advance(EPOCHS, 60.0, (), save=True)
+    assert [(item.trial, item.epoch) for item in events.saved] == [(trial, 2) for trial in range(4)]
+    assert cohort.held
+    assert cohort.advance(EPOCHS, 60.0, (), save=True).reports == []
+
+
 def test_patience_is_each_members_own(training: Make) -> None:
     points = varied(depth=1, width=6)
     points[2] = {**points[2], "learning_rate": 1e-12}  # its first epoch stays about its best

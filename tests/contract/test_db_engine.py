@@ -41,6 +41,22 @@ def test_an_error_in_a_transaction_rolls_everything_back(database: Database) -> 
     assert names(database) == ["digits"]
 
 
+def test_a_commit_that_failed_leaves_no_open_transaction(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialect = database._engine.dialect
+
+    def fail(_: object) -> None:
+        raise dialect.loaded_dbapi.OperationalError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(dialect, "do_commit", fail)
+        with pytest.raises(DatabaseUnavailable, match="disk is full"), database.write() as s:
+            rows.study(s)
+    assert names(database) == []
+    with database.write() as s:
+        rows.study(s)
+    assert names(database) == ["digits"]
+
+
 def test_a_process_killed_in_a_transaction_leaves_nothing(database: Database, database_url: str) -> None:
     program = (
         "import sys, time; from db.engine import connect; from tests import rows\n"
@@ -59,7 +75,7 @@ def test_a_process_killed_in_a_transaction_leaves_nothing(database: Database, da
 def test_what_is_read_can_be_used_afterwards_and_is_never_stale(database: Database) -> None:
     with database.write() as s:
         row = studies.get(s, rows.study(s))
-        assert studies.request_stop(s, row.id)
+        assert studies.request(s, row.id, "stopping")
         assert studies.get(s, row.id).state == "stopping"
     assert (row.name, row.state) == ("digits", "stopping")
 

@@ -1,12 +1,8 @@
-"""Promotion over real databases and folders, killed at each of its steps. See tests/promotions.py."""
+"""Promotion over real databases and folders. tests/acceptance/test_fault_matrix.py ends it at each of its steps."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +15,6 @@ from tuner import promotion, publishing, registry, scoring
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed, UnknownName
 from tuner.results import summary
-
-POINTS = ["version_reserved", "exported", "verified", "renamed", "alias_moved"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,31 +34,6 @@ def promote(database: Database, settings: Settings, **options: object) -> promot
 
 def numbers(settings: Settings) -> list[int]:
     return sorted(int(path.name) for path in (settings.models / "model").iterdir() if path.name.isdecimal())
-
-
-def torn(folder: Path) -> Iterator[str]:
-    """What a polling server would complain about: integer names that are not complete versions."""
-    for path in folder.iterdir() if folder.exists() else ():
-        if path.name.isdecimal() and (problems := promotions.fake_verify(str(path))):
-            yield f"{path}: {problems}"
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_a_promotion_killed_anywhere_leaves_no_torn_version_and_the_next_one_mends(
-    point: str, database: Database, database_url: str, settings: Settings, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "tests.promotions", str(tmp_path), database_url]
-    environment = {**os.environ, "FAILPOINT": f"{point}=kill"}
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert killed.returncode == -9, killed.stderr
-    assert not list(torn(settings.models / "model"))
-    version = promote(database, settings)
-    assert not list(torn(settings.models / "model"))
-    assert not list((settings.models / "model").glob(".staging*")), "a staging folder was left behind"
-    entries = registry.versions(database, "model")
-    assert {entry.number for entry in entries if entry.state == "ready"} == set(numbers(settings))
-    assert [entry.aliases for entry in entries if entry.number == version.number] == [("champion",)]
-    assert "staging" not in {entry.state for entry in entries}
 
 
 def test_versions_grow_and_rollback_points_back(database: Database, settings: Settings) -> None:

@@ -59,6 +59,10 @@ class Cohort:
     def progress(self) -> int:
         return self._gate.progress
 
+    @property
+    def held(self) -> bool:
+        return self._gate.held
+
     def start(self) -> None:
         """Nothing to do: building belongs to the first slice."""
 
@@ -67,9 +71,11 @@ class Cohort:
         self._stacks.clear()
         return True
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         end = time.monotonic() + seconds
         self._gate.drop(drop)
+        if save:
+            self._gate.save()
         for stack in self._stacks:
             stack.drop(drop)
         while (behind := self._next(until)) is not None:
@@ -80,9 +86,10 @@ class Cohort:
         return self._gate.take()
 
     def _next(self, until: int) -> Stack | None:
-        """The stack that is behind the others."""
+        """The stack that is behind the others, but for those that were saved to be stopped."""
         self._stacks = [stack for stack in self._stacks if stack.seats]
-        behind = [stack for stack in self._stacks if stack.epoch < until]
+        moving = [stack for stack in self._stacks if not all(seat.lane.held for seat in stack.seats)]
+        behind = [stack for stack in moving if stack.epoch < until]
         return min(behind, key=lambda stack: stack.epoch, default=None)
 
     # --- forming stacks -------------------------------------------------------------------------------------------
@@ -150,6 +157,8 @@ class Cohort:
             progress = {seat.lane.member.trial: seat.progress for seat in stack.seats}
             content = files.content(stack.rows(), progress)
             self._checkpoints.save("checkpoint", dict.fromkeys(lanes, stack.epoch), content)
+        for lane in lanes:
+            lane.held |= lane.saving
 
     def _look_at(self, stack: Stack, seat: Seat, metrics: Mapping[str, float]) -> None:
         try:
