@@ -38,14 +38,8 @@ class ActiveStudy:
         found = row.checked.get("liftable", ())
         self.together, self.liftable = definition.together(found), definition.liftable(found)
         self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
-        self.rule = rule(
-            definition.pruner,
-            epochs=definition.epochs,
-            direction=definition.direction,
-            seed=definition.seed,
-            grace=definition.grace,
-            eta=definition.eta,
-        )
+        limits = {name: getattr(definition, name) for name in ("epochs", "direction", "seed", "grace", "eta")}
+        self.rule = rule(definition.pruner, **limits)
         self.budget = Budget.of(definition)
         self.points: dict[int, Point] = {}
         self.configurations = Configurations(self.points, definition.repeats)
@@ -88,6 +82,7 @@ class ActiveStudy:
         if revision != self.revision:
             row = studies.get(s, self.id)
             self.definition, self.revision = StudyDefinition.from_json(row.definition), row.revision
+            self.together = self.definition.together(row.checked.get("liftable", ()))
             self.budget = Budget.of(self.definition)
             self.to_cancel = trials.to_cancel(s, self.id)
 

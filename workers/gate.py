@@ -67,9 +67,8 @@ class Gate:
 
     @property
     def held(self) -> bool:
-        """Whether every trial that is not over waits after it was asked to save itself."""
-        going = [lane for lane in self.lanes if not lane.over]
-        return bool(going) and all(lane.held for lane in going)
+        """Whether every trial is over, or waits after it was asked to save itself."""
+        return self._saving and all(lane.over or lane.held for lane in self.lanes)
 
     def save(self) -> None:
         """Have every trial save itself at the end of its epoch, and wait there whatever the gate is open to.
