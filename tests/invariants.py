@@ -54,7 +54,7 @@ def check_invariants(
             _no_metric_lost(s, trial, definition)
             _told_why(trial, attempts)
         _best_is_the_optimum(s, study.id, rows, definition)
-        _budgets_hold(spans, definition)
+        _budgets_hold(spans, definition, definition.together(study.checked.get("liftable", ())))
         store = ArtifactStore(artifact_root)
         for artifact in artifacts.of_study(s, study.id):
             store.verify(artifact.key, artifact.sha256)
@@ -121,7 +121,7 @@ def _best_is_the_optimum(s: Session, study_id: int, rows: Sequence[Trial], defin
         assert artifacts.model(s, best[0].id) is not None, "I5: the best trial's model is gone"
 
 
-def _budgets_hold(spans: Iterable[tuple[Any, Any]], definition: StudyDefinition) -> None:
+def _budgets_hold(spans: Iterable[tuple[Any, Any]], definition: StudyDefinition, together: int) -> None:
     """No more attempts at once than workers times trials per worker."""
     if definition.workers is None:
         return
@@ -130,7 +130,6 @@ def _budgets_hold(spans: Iterable[tuple[Any, Any]], definition: StudyDefinition)
     for _, change in ends:
         running += change
         most = max(most, running)
-    together = definition.together(definition.space.parameters if definition.space else ())  # at most
     assert most <= definition.workers * together, f"I10: {most} trials ran at once"
 
 

@@ -31,8 +31,7 @@ class ActiveStudy:
         self.state, self.revision = row.state, row.revision  # what its people want, as last seen
         self.to_cancel: set[int] = set()  # numbers of the trials that a person wants to end
         self.waits = row.waits  # why none of its trials runs, as its row says
-        self.definition = StudyDefinition.from_json(row.definition)
-        definition = self.definition
+        definition = self.definition = StudyDefinition.from_json(row.definition)
         if definition.space is None:
             raise ValueError(f"Study {row.name!r} was stored without its search space.")
         self.space = definition.space

@@ -142,7 +142,7 @@ def test_a_model_is_exported_from_what_its_trial_shares(train: Train, training: 
     }
     answer = export(request)
     best = next(r for r in result.reports if (r.trial, r.epoch) == (model.trial, model.epoch))
-    assert answer["validation"]["data_loss"] == pytest.approx(best.metrics["val_data_loss"], rel=1e-5)
+    assert answer["scores"]["validation"]["data_loss"] == pytest.approx(best.metrics["val_data_loss"], rel=1e-5)
     written = json.loads((tmp_path / "models/.staging-1/assets.extra/ockham.json").read_text())
     assert (written["trial"], written["token"], written["epoch"]) == (2, 5, model.epoch)
     with pytest.raises(ArtifactDamaged, match=r"nothing of trial 3; it is of 1, 2\."):

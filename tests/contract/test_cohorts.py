@@ -233,12 +233,9 @@ def test_a_trial_that_is_dropped_is_not_heard_of_again(training: Make) -> None:
 
 
 def test_a_stack_that_is_saved_to_be_stopped_waits_after_its_epoch(training: Make) -> None:
-    from workers.cohorts.training import Cohort
-
     points = varied(depth=1, width=6)
     described = training(checkpoint_seconds=1000.0)
-    cohort, _ = Cohort.of(Assignment("held", described, members(points)))
-    assert cohort is not None
+    cohort = cohort_of(described, members(points))
     assert not cohort.advance(1, 60.0, ()).saved
     events = cohort.advance(EPOCHS, 60.0, (), save=True)
     assert [(item.trial, item.epoch) for item in events.saved] == [(trial, 2) for trial in range(4)]

@@ -165,7 +165,9 @@ def test_the_repeats_of_a_cohort_are_given_to_one_worker() -> None:
     assert len({str(study.proposal(number).params) for number in range(5)}) == 1
     wide = parse({**form, "trials": 399, "repeats": 3})
     study = ActiveStudy(Study(id=1, name="study", state="active", definition=wide.to_json(), checked={}), 1, [])
-    assert study.waiting(0, time.monotonic()) == tuple(range(15)), "five whole configurations of sixteen trials"
+    assert study.waiting(0, time.monotonic()) == tuple(range(15)), (
+        "five whole configurations of the sixteen trials there is room for"
+    )
     structures = {(study.proposal(n).params["depth"], study.proposal(n).params["width"]) for n in range(15)}
     assert len(structures) == 1
 

@@ -26,7 +26,8 @@ from workers.failures import CannotStack
 from workers.feeding import EVALUATION_ROWS, tensors
 from workers.training import steps_per_execution
 
-MOST_NUMBERS = 1_000_000  # weights in a stack: beyond the caches of a core, members are faster alone (measured)
+MOST_NUMBERS = 250_000  # weights in a stack: of larger ones members are faster one at a time (docs/cohorts.md)
+FEWEST = 4  # members that a stack must have room for, else each is computed by itself
 MOST_ACTIVATIONS = 2**24  # numbers that a batch leaves in the layers of all members, 64 MiB: memory, not speed
 MOST_PATTERNS = 8  # kept per process, about 20 MiB each
 
@@ -41,7 +42,7 @@ class Pattern:
         self._trained = [*model.trainable_weights, *model.non_trainable_weights]
         self.numbers: int = sum(math.prod(weight.shape) for weight in self._trained)
         self.activations: int = sum(map(_outputs, model._flatten_layers(include_self=False)))
-        self.vectorized = 2 * self.numbers <= MOST_NUMBERS
+        self.vectorized = FEWEST * self.numbers <= MOST_NUMBERS
         if self.vectorized:
             try:
                 with _silence():
