@@ -1,208 +1,161 @@
-"""Ockham beside Optuna with Keras: the same configurations, data, epochs and cores; no pruning, no early stopping.
+"""Ockham beside its peers: the same configurations, data, epochs and cores; no pruning, no early stopping.
 
-    .venv/bin/python benchmarks/cohorts.py [--trials 512] [--peer-trials 24] [--rounds 3] [--json]
+    .venv/bin/python benchmarks/cohorts.py [digits|adult|large] [--only ockham optuna] [--rounds 3] [--json]
 
-The configurations are structures of depth 1 to 4 and width 16 to 128, 16 variations of each, on the digits for 20
-epochs. The peer trains some of them, spread over the list, in two processes, each with a compiled `fit` over `tf.data`
-and `steps_per_execution` of a whole epoch, as its documentation advises for small models. Ockham runs a study on two
-worker processes, its database and its coordinator included. Either clock starts when both processes have loaded the
-data and trained one network of depth 5, a depth that is not measured. The medians of the validation errors are
-printed: both do the same work.
+    digits   depth 1 to 4, width 16 to 128, 20 epochs, batch 32: 512 configurations, 24 of them by each peer
+    adult    depth 1 to 4, width 64 to 256, 10 epochs, batch 32: 64 configurations, 8 of them by each peer
+    large    4 x 1047 (4.1 million weights), 3 epochs, batch 128: 8 configurations; the peer is Keras
+
+The peers are KerasTuner's RandomSearch over the list, Optuna and Ray Tune with reused actors, each in two processes;
+the networks they train are those of peers/keras_models.py. Their configurations are spread over Ockham's list. A
+clock starts when both processes have imported their libraries, loaded the data and trained one network of another
+depth, and ends with the last trial. On the configurations that both trained, the median difference between a peer's
+best validation error and Ockham's has to be within a tolerance, else the exit status is 1: all do the same work.
+
+`--results FILE` keeps what was measured and leaves out, when called again, what the file has already.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import multiprocessing
 import os
-import random
 import statistics
 import sys
-import tempfile
-import time
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-EPOCHS, BATCH, VARIATIONS, PROCESSES = 20, 32, 16, 2
-WARM_DEPTH = 5  # of the network that is trained before the clock starts: none of the measured ones
-ACTIVATIONS, OPTIMIZERS = ("relu", "tanh", "elu", "gelu"), ("adam", "rmsprop", "adamw")
+from benchmarks.peers import data
+from benchmarks.peers.clock import RUNNERS
+from benchmarks.peers.floor import floor
+from benchmarks.peers.processes import measured
+from benchmarks.peers.results import Results
+from benchmarks.peers.workloads import WORKLOADS, Workload
 
-
-def configurations(count: int) -> list[dict[str, Any]]:
-    """The fixed list: every `VARIATIONS` of them share a structure."""
-    draw = random.Random(0)
-    points: list[dict[str, Any]] = []
-    while len(points) < count:
-        structure = {
-            "depth": draw.randint(1, 4),
-            "width": int(16 * 8 ** draw.random()),
-            "activation": draw.choice(ACTIVATIONS),
-            "optimizer": draw.choice(OPTIMIZERS),
-        }
-        for _ in range(VARIATIONS):
-            numbers = {"learning_rate": 10 ** draw.uniform(-4, -2), "l2": 10 ** draw.uniform(-6, -2)}
-            points.append({**structure, **numbers, "l1": 0.0, "dropout": 0.0, "batch_size": BATCH})
-    return points[:count]
+MODULES = {
+    "ockham": "ockham",
+    "keras_tuner": "kerastuner",
+    "optuna": "optuna_keras",
+    "ray_tune": "raytune",
+    "alone": "alone",
+}
 
 
-def peer_worker(points: list[dict[str, Any]], ready: Any, begin: Any, answers: Any) -> None:
-    """One process of the peer: its share of the configurations, one `fit` after the other."""
-    import keras
-    import optuna
-    import tensorflow as tf
-
-    from examples.digits import load
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    (x, y), (x_val, y_val) = load()[:2]
-    train = tf.data.Dataset.from_tensor_slices((x, y)).cache().shuffle(len(x)).batch(BATCH).prefetch(4)
-    validation = tf.data.Dataset.from_tensor_slices((x_val, y_val)).batch(512).cache()
-
-    def objective(trial: optuna.Trial) -> float:
-        point = points[trial.number]
-        keras.utils.clear_session()
-        penalty = keras.regularizers.L2(point["l2"])
-        hidden = [
-            keras.layers.Dense(point["width"], point["activation"], kernel_regularizer=penalty)
-            for _ in range(point["depth"])
-        ]
-        model = keras.Sequential(
-            [keras.Input(x.shape[1:]), keras.layers.Flatten(), *hidden, keras.layers.Dense(10, "softmax")]
-        )
-        optimizer = keras.optimizers.get(
-            {"class_name": point["optimizer"], "config": {"learning_rate": point["learning_rate"]}}
-        )
-        model.compile(
-            optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], steps_per_execution=len(train)
-        )
-        history = model.fit(train, validation_data=validation, epochs=EPOCHS, verbose=0)
-        return 1.0 - float(max(history.history["val_accuracy"]))
-
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    points = [{**points[0], "depth": WARM_DEPTH}, *points]
-    study.optimize(objective, n_trials=1)
-    ready.release()
-    begin.wait()
-    study.optimize(objective, n_trials=len(points) - 1)
-    answers.put([trial.value for trial in study.trials[1:]])
-
-
-def peer(points: list[dict[str, Any]]) -> tuple[float, list[float]]:
-    """Trials per minute, and the best validation errors."""
-    context = multiprocessing.get_context("spawn")
-    ready, begin, answers = context.Semaphore(0), context.Event(), context.Queue()
-    shares = [points[number::PROCESSES] for number in range(PROCESSES)]
-    workers = [context.Process(target=peer_worker, args=(share, ready, begin, answers)) for share in shares]
-    for worker in workers:
-        worker.start()
-    for _ in workers:
-        ready.acquire()
-    started = time.perf_counter()
-    begin.set()
-    errors = [error for _ in workers for error in answers.get()]
-    seconds = time.perf_counter() - started
-    for worker in workers:
-        worker.join()
-    return 60 * len(points) / seconds, errors
-
-
-def ockham(points: list[dict[str, Any]]) -> tuple[float, list[float]]:
-    """The same for a study that tries these points, on workers that have trained a trial of another study before."""
-    import tuner
-    from search_spaces import mlp
-    from tuner.configuration import Settings
-    from tuner.coordinator import Coordinator
-    from tuner.databases import open_database
-    from tuner.submission import submit
-    from workers.contract import CheckReport
-    from workers.launchers import launcher
-
-    space = mlp(
-        depth=(1, WARM_DEPTH), width=(16, 128), learning_rate=(1e-4, 1e-2), l2=(1e-6, 1e-2), l1=0.0, dropout=0.0
-    )
-    options: dict[str, Any] = {
-        "sampler": "random",
-        "pruner": "none",
-        "patience": None,
-        "epochs": EPOCHS,
-        "cohort": VARIATIONS,
-        "keep": 5,
-    }
-    with tempfile.TemporaryDirectory() as home:
-        settings = Settings.load({}, home=Path(home), import_paths=str(ROOT))
-        workers = launcher("processes", workers=PROCESSES)
-        seconds = 0.0
-        warm = [{**points[0], "depth": WARM_DEPTH}] * PROCESSES
-        for name, given in (("warm", warm), ("cohorts", points)):
-            extra = {"cohort": 1} if name == "warm" else {}
-            study = tuner.create_study(
-                name,
-                data="examples.digits:load",
-                space=space,
-                settings=settings,
-                trials=len(given),
-                enqueue=given,
-                **{**options, **extra},
-            )
-            submit(study.definition, lambda _: CheckReport(), settings)
-            with open_database(settings) as database:
-                seconds = loop(Coordinator(database, workers, settings, only=name))
-        errors = [1.0 - max(curve) for curve in accuracies(settings)]
-        workers.close()
-    return 60 * len(points) / seconds, errors
-
-
-def loop(coordinator: Any) -> float:
-    """Run the coordinator to its study's end, as `tuner run` does; the seconds that took."""
-    started = time.perf_counter()
-    busy = coordinator.step()
-    while coordinator.studies:
-        if not busy:
-            coordinator.wait(0.05)
-        busy = coordinator.step()
-    coordinator.close()
-    return time.perf_counter() - started
-
-
-def accuracies(settings: Any) -> list[list[float]]:
-    """The validation accuracy of each trial by epoch."""
-    from db import reports, trials
-    from tuner.databases import open_database
-    from tuner.results import study_row
-
-    with open_database(settings) as database, database.read() as s:
-        rows = trials.all(s, study_row(database, "cohorts").id)
-        return [[report.metrics["val_accuracy"] for report in reports.curve(s, row.id)] for row in rows]
+Found = dict[str, list[dict[str, Any]]]  # by name, what each round measured
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=512)
-    parser.add_argument("--peer-trials", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
-    arguments = parser.parse_args()
-    points = configurations(arguments.trials)
-    spread = points[:: max(1, len(points) // arguments.peer_trials)][: arguments.peer_trials]
-    rates: dict[str, list[float]] = {"ockham": [], "optuna": []}
-    errors: dict[str, float] = {}
-    for _ in range(arguments.rounds):
-        for name, run, given in (("ockham", ockham, points), ("optuna", peer, spread)):
-            rate, found = run(given)
-            rates[name].append(rate)
-            errors[name] = statistics.median(found)
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    for name, rate in medians.items():
-        ratio, error = rate / medians["optuna"], errors[name]
-        print(f"{name:10}{rate:10.1f} trials/min{ratio:8.1f}x     median validation error {error:.4f}")
+    arguments = parse_arguments()
+    os.environ.update({data.VARIABLE: str(arguments.data), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"})
+    workload = WORKLOADS[arguments.workload]
+    points = workload.points(arguments.trials or workload.trials)
+    count = min(len(points), arguments.peer_trials or workload.peer_trials)
+    places = [number * len(points) // count for number in range(count)]
+    found = measure(workload, points, places, arguments)
+    report = summary(found, places)
+    if "ockham" in found:
+        report["floor"] = floor(workload, points)
+    show(workload, report, len(points), count)
     if arguments.json:
-        print(json.dumps({"trials_per_minute": medians, "rounds": rates, "median_error": errors, "epochs": EPOCHS}))
+        print(json.dumps({"workload": workload.name, "trials": len(points), "peer_trials": count, **report}))
+    wrong = [name for name, median in report["difference"].items() if abs(median) > workload.tolerance]
+    if wrong:
+        sys.exit(f"{', '.join(wrong)}: the errors differ from Ockham's by more than {workload.tolerance}.")
+
+
+def measure(
+    workload: Workload, points: list[dict[str, Any]], places: list[int], arguments: argparse.Namespace
+) -> Found:
+    """Rounds in which one after the other trains: Ockham all points, a peer those at `places`."""
+    names = arguments.only or ["ockham", *workload.peers]
+    results, found = Results(arguments.results), Found()
+    for number in range(arguments.rounds):
+        for name in names:
+            given = points if name == "ockham" else [points[place] for place in places]
+            key = f"{workload.name}/{len(points)}/{len(given)}/{name}/{number}"
+            found.setdefault(name, []).append(results.once(key, partial(run, name, workload, given)))
+    return found
+
+
+def run(name: str, workload: Workload, points: list[dict[str, Any]]) -> dict[str, Any]:
+    """One measurement, in processes that end with it."""
+    outcome, peak = measured(fixed, MODULES[name], workload, points)
+    return {"trials_per_minute": 60 * len(points) / outcome.seconds, "peak_bytes": peak, **vars(outcome)}
+
+
+def fixed(module: str, workload: Workload, points: list[dict[str, Any]]) -> Any:
+    """Called in the process that is measured: nothing of a peer is imported in this one."""
+    return importlib.import_module(f"benchmarks.peers.{module}").fixed(workload, points)
+
+
+def summary(found: Found, places: list[int]) -> dict[str, Any]:
+    """Medians over the rounds, and over the configurations that all have trained."""
+    rates = {name: [item["trials_per_minute"] for item in rounds] for name, rounds in found.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    errors = {name: [item["errors"] for item in rounds] for name, rounds in found.items()}
+    if "ockham" in errors:
+        errors["ockham"] = [[values[place] for place in places] for values in errors["ockham"]]
+    best_peer = max((rate for name, rate in medians.items() if name != "ockham"), default=None)
+    parts = [item["parts"] for item in found.get("ockham", [])]
+    return {
+        "trials_per_minute": medians,
+        "rounds": rates,
+        "ratio": medians["ockham"] / best_peer if best_peer and "ockham" in medians else None,
+        "peak_bytes": {name: max(item["peak_bytes"] for item in rounds) for name, rounds in found.items()},
+        "median_error": {name: statistics.median(chain(*rounds)) for name, rounds in errors.items()},
+        "difference": {name: _difference(errors["ockham"], errors[name]) for name in errors if "ockham" in errors},
+        "core_seconds": {part: statistics.median(item[part] for item in parts) for part in parts[0]} if parts else {},
+    }
+
+
+def _difference(ours: list[list[float]], theirs: list[list[float]]) -> float:
+    """Median over configurations and rounds of a peer's error less Ockham's."""
+    pairs = zip(chain(*ours), chain(*theirs), strict=True)
+    return statistics.median(their - our for our, their in pairs)
+
+
+def show(workload: Workload, report: dict[str, Any], trials: int, peer_trials: int) -> None:
+    """The report as a table."""
+    rates = report["trials_per_minute"]
+    print(
+        f"{workload.name}: {trials} configurations by Ockham, {peer_trials} of them by each peer, {RUNNERS} processes"
+    )
+    print(f"{'':14}{'trials/min':>12}{'Ockham is':>11}{'peak memory':>13}{'median error':>14}{'difference':>12}")
+    for name, rate in rates.items():
+        ratio = f"{rates['ockham'] / rate:.2f}x" if "ockham" in rates else ""
+        difference = f"{report['difference'][name]:+.4f}" if name in report["difference"] else ""
+        memory, error = report["peak_bytes"][name] / 2**20, report["median_error"][name]
+        print(f"{name:14}{rate:12.1f}{ratio:>11}{memory:9.0f} MiB{error:14.4f}{difference:>12}")
+    if "floor" in report:
+        parts, least = report["core_seconds"], report["floor"]
+        print(f"Ockham's {parts['all']:.1f} core-seconds, per configuration in milliseconds of one core:")
+        lines = {
+            "both cores, all of the time": parts["all"],
+            "in the training of stacks, tracing included": parts["training"],
+            "CPU of the workers": parts["workers"],
+            "CPU of the coordinator and the sampler": parts["coordinator"],
+            f"plain matrix products, {least['rate'] / 1e9:.1f} billion multiply-adds/s": least["core_seconds"],
+        }
+        for text, seconds in lines.items():
+            print(f"  {text:60}{1000 * seconds / trials:10.1f}{seconds / parts['all']:8.0%}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workload", nargs="?", choices=WORKLOADS, default="digits")
+    parser.add_argument("--only", nargs="+", choices=MODULES, help="measure these alone")
+    parser.add_argument("--trials", type=int, help="configurations in the list")
+    parser.add_argument("--peer-trials", type=int, help="how many of them each peer trains")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", type=Path, default=data.DEFAULT, help="folder of the files that peers/data.py names")
+    parser.add_argument("--results", type=Path, help="file of what was measured, to go on from")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on the last line")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

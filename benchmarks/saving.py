@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 INPUTS, OUTPUTS, TIMES = 64, 10, 9
+ROWS = 4  # weights, best weights, two slots of the optimizer
 
 Kind = Literal["checkpoint", "model"]
 Content = Callable[[list[int]], Mapping[str, bytes | Path]]
@@ -44,7 +45,7 @@ def contents() -> dict[Kind, Content]:
     parts = load({"function": "examples.digits:load"})
 
     def checkpoint(trials: list[int]) -> Mapping[str, bytes | Path]:
-        return files.content({trial: [row] * files.COUNT for trial in trials}, {trial: Progress() for trial in trials})
+        return files.content({trial: [row] * ROWS for trial in trials}, {trial: Progress() for trial in trials})
 
     def model(trials: list[int]) -> Mapping[str, bytes | Path]:
         return keras_files.weights({trial: layout.weights(row) for trial in trials}, parts)

@@ -56,7 +56,14 @@ class Simulated:
         self._held[assignment.id] = assignment, 0
         return "simulated"
 
-    def advance(self, assignment: str, until: int, seconds: float, drop: Collection[int] = ()) -> None:  # noqa: ARG002
+    def advance(
+        self,
+        assignment: str,
+        until: int,
+        seconds: float,  # noqa: ARG002
+        drop: Collection[int] = (),
+        save: bool = False,  # noqa: ARG002
+    ) -> None:
         held, done = self._held[assignment]
         reports, ended = [], []
         until = min(until, held.training.epochs)

@@ -68,6 +68,11 @@ def promoted_trials(s: Session, study_id: int) -> set[int]:
     return set(s.scalars(rows.where(Trial.study_id == study_id, ModelVersion.state != "failed")))
 
 
+def keys(s: Session) -> set[str]:
+    """The keys of all artifacts of all studies."""
+    return set(s.scalars(select(Artifact.key)))
+
+
 def remove(s: Session, ids: Collection[int]) -> None:
     """Forget these rows; bytes that no other row points to may be deleted once this is committed."""
     stale = sorted(ids)

@@ -1,8 +1,13 @@
 """The state machine: one table of transitions per kind of row. Guards of every statement are derived from it.
 
-    study     active ──► stopping ──► stopped
-                 │           │
-                 └───────────┴─────► finished | failed
+    study     active ◄──► paused            stopping and cancelling may follow on active and paused
+                 │
+                 ├──► stopping ──► stopped          no new trial; running ones are finished
+                 │       │
+                 │       ▼
+                 ├──► cancelling ──► cancelled      running trials end now
+                 │
+                 └──► finished | failed             stopping may still become either
 
                  ┌──── retry ─────┐
                  ▼                │
@@ -12,7 +17,8 @@
 
     version   staging ──► ready | failed           (a model version that is being promoted)
 
-A state with no way out is terminal and is never left.
+A state with no way out is terminal and is never left. A person's verb writes `paused`, `active`, `stopping` or
+`cancelling`, at any moment; the study's coordinator sees it within a second, and it alone writes how a study ends.
 """
 
 from __future__ import annotations
@@ -24,9 +30,12 @@ from db.errors import IllegalTransition
 Table = Mapping[str, tuple[str, ...]]
 
 STUDY: Table = {
-    "active": ("stopping", "finished", "failed"),
-    "stopping": ("stopped", "finished", "failed"),
+    "active": ("paused", "stopping", "cancelling", "finished", "failed"),
+    "paused": ("active", "stopping", "cancelling"),
+    "stopping": ("cancelling", "stopped", "finished", "failed"),
+    "cancelling": ("cancelled",),
     "stopped": (),
+    "cancelled": (),
     "finished": (),
     "failed": (),
 }

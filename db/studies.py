@@ -30,6 +30,9 @@ class StudyEntry:
     counts: dict[str, int]  # trials per state; states without a trial are absent
     best_value: float | None  # of its completed trials or, with repeats, the best mean of a configuration
     created_at: datetime
+    weight: float  # its share of the workers, beside those of the others
+    priority: int  # studies of a higher one come first
+    waits: str | None  # why none of its trials runs although some could
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ def create(
     return get(s, id)
 
 
-def find(s: Session, name: str) -> Study | None:
-    """The study of this name."""
-    return s.scalars(select(Study).where(Study.name == name)).one_or_none()
+def find(s: Session, name: str, lock: bool = False) -> Study | None:
+    """The study of this name. `lock`: no other transaction changes its row before this one ends."""
+    row = select(Study).where(Study.name == name)
+    return s.scalars(row.with_for_update() if lock else row).one_or_none()
 
 
 def get(s: Session, id: int) -> Study:  # noqa: A002
@@ -143,24 +147,57 @@ def renew(s: Session, study_id: int, owner: str, term: int, seconds: float) -> b
 
 def release(s: Session, study_id: int, owner: str, term: int) -> bool:
     """Give the study back, so that another coordinator need not wait. A stale term changes nothing."""
-    statement = update(table(Study)).where(*_held(study_id, owner, term)).values(owner=None, lease_until=None)
+    statement = update(table(Study)).where(*_held(study_id, owner, term)).values(_NOBODY)
     return s.scalars(statement.returning(Study.id)).one_or_none() is not None
 
 
-def request_stop(s: Session, study_id: int) -> bool:
-    """Ask the study's coordinator to end it. False when it is stopping or ended already."""
-    allowed = Study.state.in_(states.sources(states.STUDY, "stopping"))
-    statement = update(table(Study)).where(Study.id == study_id, allowed).values(state="stopping")
+def request(s: Session, study_id: int, state: str) -> bool:
+    """Ask the study's coordinator for "paused", "active", "stopping" or "cancelling".
+
+    Returns False where the study's state does not lead there: nothing was changed.
+    """
+    allowed = Study.state.in_(states.sources(states.STUDY, state))
+    statement = update(table(Study)).where(Study.id == study_id, allowed).values(state=state)
     return s.scalars(statement.returning(Study.id)).one_or_none() is not None
+
+
+def edit(s: Session, study_id: int, definition: dict[str, Any]) -> bool:
+    """Give a study that has not ended another definition. Its hash stays: it is still what was submitted."""
+    live = Study.state.in_(states.live(states.STUDY))
+    statement = update(table(Study)).where(Study.id == study_id, live)
+    values = {"definition": definition, "revision": Study.revision + 1}
+    return s.scalars(statement.values(values).returning(Study.id)).one_or_none() is not None
+
+
+def touch(s: Session, study_id: int) -> None:
+    """Have the study's coordinator look at its rows again."""
+    s.execute(update(table(Study)).where(Study.id == study_id).values(revision=Study.revision + 1))
+
+
+def wishes(s: Session, owner: str) -> dict[int, tuple[str, int]]:
+    """State and revision of the studies that an owner holds, by id: one cheap statement, to be asked often."""
+    columns = select(Study.id, Study.state, Study.revision).where(Study.owner == owner)
+    return {id: (state, revision) for id, state, revision in s.execute(columns)}  # noqa: A001
+
+
+def explain_waiting(s: Session, study_id: int, owner: str, term: int, waits: str | None) -> None:
+    """Store why nothing of the study runs; None: something does, or nothing could. A stale term changes nothing."""
+    s.execute(update(table(Study)).where(*_held(study_id, owner, term)).values(waits=clean(waits) if waits else None))
 
 
 def finish(s: Session, study_id: int, state: str, reason: str) -> bool:
-    """End the study as "finished", "failed" or "stopped", and its lease with it. False when it has ended already."""
+    """End the study as "finished", "failed", "stopped" or "cancelled", and its lease with it.
+
+    Returns False where it has ended already, or where a person wants something else: nothing was changed.
+    """
     states.require_terminal(states.STUDY, state)
     allowed = Study.state.in_(states.sources(states.STUDY, state))
-    end = {"state": state, "reason": clean(reason), "finished_at": clock.now(), "owner": None, "lease_until": None}
+    end = {"state": state, "reason": clean(reason), "finished_at": clock.now(), **_NOBODY}
     statement = update(table(Study)).where(Study.id == study_id, allowed).values(end)
     return s.scalars(statement.returning(Study.id)).one_or_none() is not None
+
+
+_NOBODY: dict[str, Any] = {"owner": None, "lease_until": None, "waits": None}
 
 
 def _entry(s: Session, row: Study, counts: dict[str, int], lowest: float | None, highest: float | None) -> StudyEntry:
@@ -168,7 +205,8 @@ def _entry(s: Session, row: Study, counts: dict[str, int], lowest: float | None,
     best = highest if direction == "maximize" else lowest
     if repeats > 1:
         best = configurations.best_mean(s, row.id, direction, repeats)
-    return StudyEntry(row.name, row.state, counts, best, row.created_at)
+    weight, priority = row.definition.get("weight", 1.0), row.definition.get("priority", 0)
+    return StudyEntry(row.name, row.state, counts, best, row.created_at, weight, priority, row.waits)
 
 
 def _free() -> ColumnElement[bool]:

@@ -101,6 +101,8 @@ class Study(Base):
     owner: Mapped[str | None]  # the coordinator that holds the lease
     lease_until: Mapped[datetime | None]
     term: Mapped[int] = mapped_column(insert_default=0)  # grows with each claim
+    revision: Mapped[int] = mapped_column(insert_default=0)  # grows with each edit, so that its coordinator looks again
+    waits: Mapped[str | None]  # why none of its trials runs although some could; kept by its coordinator
     reason: Mapped[str | None]  # why it ended
     created_at: Mapped[datetime] = mapped_column(insert_default=clock.now())
     finished_at: Mapped[datetime | None]
@@ -124,6 +126,8 @@ class Trial(Base):
     value: Mapped[float | None]  # the objective; finite in a completed trial that can be best
     best_epoch: Mapped[int | None]
     epochs: Mapped[int] = mapped_column(insert_default=0)  # the latest epoch that was reported
+    cancel_at: Mapped[datetime | None]  # when a person asked for its end
+    retry_at: Mapped[datetime | None]  # a queued trial is not started before this
     cause: Mapped[str | None]  # why it did not complete
     message: Mapped[str] = mapped_column(insert_default="")
     created_at: Mapped[datetime] = mapped_column(insert_default=clock.now())
@@ -146,6 +150,7 @@ class Attempt(Base):
     started_at: Mapped[datetime] = mapped_column(insert_default=clock.now())
     ended_at: Mapped[datetime | None]
     cause: Mapped[str | None]
+    process_end: Mapped[str | None]  # how its worker's process ended under it, e.g. "by signal SIGKILL"
     message: Mapped[str] = mapped_column(insert_default="")
     log: Mapped[str] = mapped_column(insert_default="")  # at most 64 KiB
     resumed_from: Mapped[int | None]  # epoch of the checkpoint it began with; None: began at epoch 0

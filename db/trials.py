@@ -44,6 +44,7 @@ class End:
     cause: str | None = None
     message: str = ""
     log: str = ""  # its last 64 KiB are kept, with the attempt
+    process_end: str | None = None  # how the worker's process ended, where it did: "with exit code 3"
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -98,23 +99,38 @@ def end(s: Session, ends: Sequence[End]) -> int:
     return done.rowcount
 
 
-def requeue(s: Session, trial_id: int, token: int, *, cause: str, message: str, log: str) -> bool:
-    """End a running trial's attempt and queue the trial again. False: the token is stale, and nothing was changed."""
-    states.require(states.TRIAL, _RUNNING, "queued")
-    mine = and_(Trial.id == trial_id, Trial.token == token, _running())
-    statement = update(table(Trial)).where(mine).values(state="queued")
+def requeue(s: Session, end: End, after: float = 0.0) -> bool:
+    """End a running trial's attempt and queue the trial again. False: the token is stale, and nothing was changed.
+
+    Args:
+        end: why the attempt is over; its state is "queued".
+        after: seconds before which the trial is not to be started again.
+    """
+    states.require(states.TRIAL, _RUNNING, end.state)
+    mine = and_(Trial.id == end.trial_id, Trial.token == end.token, _running())
+    again = {"state": end.state, "retry_at": clock.later(after) if after else None}
+    statement = update(table(Trial)).where(mine).values(again)
     if s.scalars(statement.returning(Trial.id)).one_or_none() is None:
         return False
-    s.execute(_END_ATTEMPT, [_last_words(End(trial_id, token, "queued", cause=cause, message=message, log=log))])
+    s.execute(_END_ATTEMPT, [_last_words(end)])
     return True
 
 
-def cancel_queued(s: Session, study_id: int) -> int:
-    """Cancel the study's queued trials. Returns how many there were."""
+def cancel_queued(s: Session, study_id: int, numbers: Collection[int] | None = None) -> int:
+    """Cancel the study's queued trials: those of these numbers, or all. Returns how many there were."""
     queued = and_(Trial.study_id == study_id, Trial.state == "queued")
+    some = queued if numbers is None else and_(queued, Trial.number.in_(numbers))
     states.require(states.TRIAL, "queued", "cancelled")
-    statement = update(table(Trial)).where(queued).values(state="cancelled", cause="cancelled", finished_at=clock.now())
+    statement = update(table(Trial)).where(some).values(state="cancelled", cause="cancelled", finished_at=clock.now())
     return len(s.scalars(statement.returning(Trial.id)).all())
+
+
+def request_cancel(s: Session, study_id: int, number: int) -> bool:
+    """Ask the study's coordinator to end a trial. False where it has ended already."""
+    allowed = Trial.state.in_(states.sources(states.TRIAL, "cancelled"))
+    mine = and_(Trial.study_id == study_id, Trial.number == number, allowed)
+    statement = update(table(Trial)).where(mine).values(cancel_at=func.coalesce(Trial.cancel_at, clock.now()))
+    return s.scalars(statement.returning(Trial.id)).one_or_none() is not None
 
 
 def fenced(s: Session, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -164,6 +180,20 @@ def running(s: Session, study_id: int) -> list[Trial]:
     return list(s.scalars(_of(study_id).where(_running())))
 
 
+def to_cancel(s: Session, study_id: int) -> set[int]:
+    """Numbers of the trials that a person wants to end and that have not ended yet."""
+    wanted = and_(Trial.state.in_(states.live(states.TRIAL)), Trial.cancel_at.is_not(None))
+    return set(s.scalars(select(Trial.number).where(Trial.study_id == study_id, wanted)))
+
+
+def delayed(s: Session, study_id: int) -> dict[int, float]:
+    """Seconds for which queued trials still wait before they are tried again, by number; others are absent."""
+    now = clock.read(s)
+    late = and_(Trial.study_id == study_id, Trial.state == "queued", Trial.retry_at > now)
+    rows = s.execute(select(Trial.number, Trial.retry_at).where(late))
+    return {number: (retry_at - now).total_seconds() for number, retry_at in rows if retry_at is not None}
+
+
 def expired(s: Session, study_id: int) -> list[Trial]:
     """Running trials whose attempt's lease has ended, by number."""
     late = and_(Attempt.trial_id == Trial.id, Attempt.token == Trial.token, Attempt.lease_until <= clock.now())
@@ -196,13 +226,16 @@ def attempts(s: Session, trial_id: int) -> list[Attempt]:
     return list(s.scalars(select(Attempt).where(Attempt.trial_id == trial_id).order_by(Attempt.token)))
 
 
-def causes(s: Session, study_id: int) -> dict[int, list[str]]:
-    """Why attempts of the study ended early, by trial number, oldest first; trials without any are absent."""
-    found: dict[int, list[str]] = {}
-    columns = select(Trial.number, Attempt.cause).join(Trial, Trial.id == Attempt.trial_id)
+def causes(s: Session, study_id: int) -> dict[int, list[tuple[str, str | None]]]:
+    """Why attempts of the study ended early, as `(cause, process_end)` by trial number, oldest first.
+
+    Trials without any are absent.
+    """
+    found: dict[int, list[tuple[str, str | None]]] = {}
+    columns = select(Trial.number, Attempt.cause, Attempt.process_end).join(Trial, Trial.id == Attempt.trial_id)
     ordered = columns.where(Trial.study_id == study_id).order_by(Attempt.trial_id, Attempt.token)
-    for number, cause in s.execute(ordered.where(Attempt.cause.is_not(None))):
-        found.setdefault(number, []).append(str(cause))
+    for number, cause, process_end in s.execute(ordered.where(Attempt.cause.is_not(None))):
+        found.setdefault(number, []).append((str(cause), process_end))
     return found
 
 
@@ -237,7 +270,7 @@ _END_ATTEMPT = (  # an attempt is open exactly as long as its trial runs with it
     update(table(Attempt))
     .where(Attempt.trial_id == bindparam("the_trial"), Attempt.token == bindparam("the_token"))
     .where(Attempt.ended_at.is_(None))
-    .values({name: bindparam(f"new_{name}") for name in ("cause", "message", "log")})
+    .values({name: bindparam(f"new_{name}") for name in ("cause", "message", "log", "process_end")})
     .values(ended_at=clock.now())
 )
 
@@ -248,7 +281,7 @@ def _result(end: End) -> dict[str, Any]:
 
 
 def _last_words(end: End) -> dict[str, Any]:
-    return _named(end, cause=end.cause, message=clean(end.message), log=tail(end.log))
+    return _named(end, cause=end.cause, message=clean(end.message), log=tail(end.log), process_end=end.process_end)
 
 
 def _named(end: End, **values: Any) -> dict[str, Any]:

@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from db import schema
 from db.engine import Database, connect
 from tests import postgres
+
+# A busy machine is slow, which is no failure.
+hypothesis.settings.register_profile("ockham", deadline=None)
+hypothesis.settings.load_profile("ockham")
 
 DIALECTS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 

@@ -23,7 +23,7 @@ from db.errors import DatabaseError
 from db.failpoints import InjectedFault
 from tests import promotions
 from tuner import coordinator as coordinating
-from tuner import promotion, running, service
+from tuner import promotion, running, service, verbs
 from tuner.configuration import Settings
 from tuner.databases import open_database
 from tuner.definition import StudyDefinition, parse
@@ -72,7 +72,7 @@ class Place:
         """Whether the study was submitted and has ended."""
         with database.read() as s:
             row = studies.find(s, self.name)
-        return row is not None and row.state in running.OVER
+        return row is not None and row.state in verbs.OVER
 
 
 def run(place: Place, failpoint: str = "", **changed: Any) -> int | None:

@@ -130,7 +130,8 @@ def _budgets_hold(spans: Iterable[tuple[Any, Any]], definition: StudyDefinition)
     for _, change in ends:
         running += change
         most = max(most, running)
-    assert most <= definition.workers * definition.together, f"I10: {most} trials ran at once"
+    together = definition.together(definition.space.parameters if definition.space else ())  # at most
+    assert most <= definition.workers * together, f"I10: {most} trials ran at once"
 
 
 # --- between two looks ----------------------------------------------------------------------------------------------

@@ -68,6 +68,20 @@ def ten_reports(run: Any) -> None:
         run.report({"val_loss": run.params["x"] / (epoch + 1)})
 
 
+def paced(run: Any) -> None:
+    """A fiftieth of a second per epoch, with a state to resume from."""
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.02)
+        run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1)}, state={"epoch": epoch})
+
+
+def forgetful(run: Any) -> None:
+    """`paced` without a state: it cannot be saved."""
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.02)
+        run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1)})
+
+
 def seeded(run: Any) -> None:
     """A falling loss whose floor depends on the parameters and, by up to 0.1, on the seed.
 

@@ -54,6 +54,11 @@ def end(s: Session, held: Held, state: str, **result: Any) -> bool:
     return trials.end(s, [trials.End(held.trial, held.token, state, **result)]) == 1
 
 
+def requeue(s: Session, held: Held, **why: Any) -> bool:
+    """End a running attempt and queue its trial again; False where its token is stale."""
+    return trials.requeue(s, trials.End(held.trial, held.token, "queued", **why))
+
+
 def report(s: Session, held: Held, epoch: int, metrics: dict[str, float], objective: float, seconds: float) -> bool:
     """Store a report; False where its token is stale."""
     return bool(reports.add(s, [reports.New(held.trial, held.token, epoch, metrics, objective, seconds)]))

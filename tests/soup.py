@@ -206,7 +206,7 @@ class Soup:
             self._wait_for_reports(process)
             with self.database.write() as s:
                 study = studies.find(s, self.place.name)
-                self.stopped = study is not None and studies.request_stop(s, study.id)
+                self.stopped = study is not None and studies.request(s, study.id, "stopping")
             process.join(coordinators.PATIENCE_SECONDS)
 
     # --- the end --------------------------------------------------------------------------------------------------

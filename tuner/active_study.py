@@ -9,28 +9,18 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
-from db import reports, trials
+from db import reports, studies, trials
 from db.engine import Session
-from db.tables import Study, Trial
+from db.tables import Study
 from tuner.budgets import Budget, Progress
 from tuner.definition import StudyDefinition
-from tuner.outcomes import best_point, company, losses
-from tuner.repeats import OVER, Configurations, Point, numbers_of
+from tuner.outcomes import Failure, best_point, company, losses
+from tuner.repeats import OVER, Configurations, numbers_of, of_repeats
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
-
-
-@dataclass
-class Attempt:
-    """A running attempt at a trial, as its coordinator sees it."""
-
-    trial_id: int
-    number: int
-    token: int
-    epoch: int = 0  # epochs reported by this attempt
+from tuner.tried import Attempt, Point, point
 
 
 class ActiveStudy:
@@ -38,12 +28,16 @@ class ActiveStudy:
 
     def __init__(self, row: Study, term: int, points: Iterable[Point], active_seconds: float = 0.0) -> None:
         self.id, self.name, self.term = row.id, row.name, term
-        self.stopping = row.state == "stopping"
+        self.state, self.revision = row.state, row.revision  # what its people want, as last seen
+        self.to_cancel: set[int] = set()  # numbers of the trials that a person wants to end
+        self.waits = row.waits  # why none of its trials runs, as its row says
         self.definition = StudyDefinition.from_json(row.definition)
         definition = self.definition
         if definition.space is None:
             raise ValueError(f"Study {row.name!r} was stored without its search space.")
         self.space = definition.space
+        found = row.checked.get("liftable", ())
+        self.together, self.liftable = definition.together(found), definition.liftable(found)
         self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
         self.rule = rule(
             definition.pruner,
@@ -66,20 +60,38 @@ class ActiveStudy:
         self._states: Counter[str] = Counter()
         self._epochs = 0
         self._seconds_before = active_seconds
-        self._claimed_at = time.monotonic()
-        for point in points:
-            self.add(point)
+        self._counted_from = time.monotonic() if self.state != "paused" else None
+        for known in points:
+            self.add(known)
 
     @classmethod
     def load(cls, s: Session, row: Study, term: int) -> ActiveStudy:
         """Rebuild a study from its rows. Trials that are running on paper are not: requeue them first."""
-        curves, causes = reports.objectives(s, row.id), trials.causes(s, row.id)
+        curves, causes, delays = reports.objectives(s, row.id), trials.causes(s, row.id), trials.delayed(s, row.id)
+        failures = {number: [Failure(*cause) for cause in found] for number, found in causes.items()}
         points = [
-            _point(trial, curves.get(trial.number, {}), causes.get(trial.number, [])) for trial in trials.all(s, row.id)
+            point(trial, curves.get(trial.number, {}), failures.get(trial.number, []), delays.get(trial.number, 0.0))
+            for trial in trials.all(s, row.id)
         ]
         study = cls(row, term, points, trials.active_seconds(s, row.id))
+        study.to_cancel = trials.to_cancel(s, row.id)
         study.has_artifacts = bool(points)
         return study
+
+    # --- what its people want -------------------------------------------------------------------------------------
+
+    def heed(self, s: Session, state: str, revision: int) -> None:
+        """Take note of a verb, and read again what a person may edit where that has changed."""
+        if (state == "paused") != (self.state == "paused"):
+            self._seconds_before = self.active_seconds
+            self._counted_from = None if state == "paused" else time.monotonic()
+        self.state = state
+        if revision != self.revision:
+            row = studies.get(s, self.id)
+            self.definition, self.revision = StudyDefinition.from_json(row.definition), row.revision
+            self.together = self.definition.together(row.checked.get("liftable", ()))
+            self.budget = Budget.of(self.definition)
+            self.to_cancel = trials.to_cancel(s, self.id)
 
     # --- points -------------------------------------------------------------------------------------------------
 
@@ -98,6 +110,8 @@ class ActiveStudy:
         """Record that a trial's row changed its state."""
         point = self.points[number]
         self._states[point.state] -= 1
+        if point.state == "queued":
+            self.queue.remove(number)
         point.state, point.value = state, value
         self._states[state] += 1
         if state == "queued":
@@ -151,8 +165,9 @@ class ActiveStudy:
 
     @property
     def active_seconds(self) -> float:
-        """Seconds during which the study had a coordinator, this one's time included."""
-        return self._seconds_before + (time.monotonic() - self._claimed_at)
+        """Seconds during which the study had a coordinator and was not paused, this one's time included."""
+        running = 0.0 if self._counted_from is None else time.monotonic() - self._counted_from
+        return self._seconds_before + running
 
     @property
     def counts(self) -> dict[str, int]:
@@ -162,12 +177,13 @@ class ActiveStudy:
     @property
     def halted(self) -> bool:
         """Whether not even a queued trial may start: a person asked for it, or too many trials failed."""
-        return self.stopping or self.budget.failed(self.progress()) is not None
+        return self.state != "active" or self.budget.failed(self.progress()) is not None
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing of the study is running, and nothing waits that may still start."""
-        return not self.running and (self.halted or not (self.queue or self.proposed or self._unproposed))
+    def over(self) -> bool:
+        """Whether nothing of the study is running, and nothing waits that may still start. A paused one may go on."""
+        waits = bool(self.queue or self.proposed or self._unproposed)
+        return self.state != "paused" and not self.running and (self.halted or not waits)
 
     @property
     def _unproposed(self) -> int:
@@ -177,11 +193,11 @@ class ActiveStudy:
     @property
     def final_state(self) -> str:
         """The state the study ends in."""
-        if self.stopping:
-            return "stopped"
+        if wanted := {"stopping": "stopped", "cancelling": "cancelled"}.get(self.state):
+            return wanted
         return "failed" if self.budget.failed(self.progress()) else "finished"
 
-    def waiting(self, skip: int) -> tuple[int, ...]:
+    def waiting(self, skip: int, now: float) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
 
         Queued trials come first, then proposals; new ones are asked for when both are used up. Trials whose worker was
@@ -189,15 +205,19 @@ class ActiveStudy:
         """
         if self.halted:
             return ()
-        together = self.definition.together
-        if queued := list(self.queue)[skip : skip + together]:
-            lost = losses(self.points[queued[0]].causes)
-            alike = takewhile(lambda number: losses(self.points[number].causes) == lost, queued)
+        together, ready = self.together, self.ready(now)
+        if queued := ready[skip : skip + together]:
+            lost = losses(self.points[queued[0]].failures)
+            alike = takewhile(lambda number: losses(self.points[number].failures) == lost, queued)
             return tuple(islice(alike, company(together, lost)))
-        ahead = max(0, skip - len(self.queue))
+        ahead = max(0, skip - len(ready))
         if ahead >= len(self.proposed):
             self.propose()
         return tuple(number for number, _ in list(self.proposed)[ahead : ahead + together])
+
+    def ready(self, now: float) -> list[int]:
+        """Numbers of the queued trials that need not wait longer before they are tried again."""
+        return [number for number in self.queue if self.points[number].ready_at <= now]
 
     def proposal(self, number: int) -> Proposal:
         """The proposal that has no row yet under this number."""
@@ -206,9 +226,7 @@ class ActiveStudy:
     def start(self, attempt: Attempt) -> None:
         """Record that a trial has a row, a token and a worker."""
         number = attempt.number
-        if number in self.points:
-            self.queue.remove(number)
-        else:
+        if number not in self.points:
             proposal = self.proposal(number)
             self.proposed = deque(item for item in self.proposed if item[0] != number)
             self.add(Point(number, proposal.params, proposal.notes, "running"))
@@ -217,8 +235,8 @@ class ActiveStudy:
 
     def ending(self) -> str | None:
         """Why no new trial may start; None while one may."""
-        if self.stopping:
-            return "stopped on request"
+        if wanted := {"stopping": "stopped", "cancelling": "cancelled"}.get(self.state):
+            return f"{wanted} on request"
         progress = self.progress()
         return self.budget.failed(progress) or self.budget.exhausted(progress) or self.exhausted
 
@@ -234,11 +252,11 @@ class ActiveStudy:
             return
         if self.ending() is not None:
             return
-        first, size = number // repeats, max(1, self.definition.together // repeats)
+        first, size = number // repeats, max(1, self.together // repeats)
         size = min(size, self.definition.trials // repeats - first)
         try:
             given = [Proposal(params) for params in self.definition.enqueue[first : first + size]]
-            proposals = given or self.sampler.propose_together(first, size, self.definition.liftable)
+            proposals = given or self.sampler.propose_together(first, size, self.liftable)
         except Exhausted as exhausted:
             self.exhausted = str(exhausted)
             return
@@ -256,15 +274,4 @@ class ActiveStudy:
         decision = self.rule.decide(known.first(number), epoch, known.curve(number))
         if self.definition.repeats == 1:
             return decision
-        lost = known.lost(number)
-        if lost is not None and decision.action == "continue":
-            reason = (
-                f"Stopped at epoch {epoch}: trial {lost.number}, a repeat of the same configuration, was {lost.state}."
-            )
-            return replace(decision, action="stop", reason=reason)
-        means = "These are means over the repeats of a configuration, which is named by its first trial."
-        return replace(decision, reason=f"{decision.reason} {means}")
-
-
-def _point(trial: Trial, curve: dict[int, float], causes: list[str]) -> Point:
-    return Point(trial.number, trial.params, trial.notes, trial.state, trial.value, dict(curve), causes=causes)
+        return of_repeats(decision, known.lost(number))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from db import studies
 from db.engine import Database
 from search_spaces import Space
-from tuner import promotion, results, running, scoring, submission
+from tuner import promotion, results, running, scoring, submission, verbs
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
@@ -47,7 +47,7 @@ class Study:
 
     @property
     def state(self) -> str:
-        """`new` before it is submitted, then active, stopping, stopped, finished or failed."""
+        """`new` before it is submitted, then one of db/states.py: active, paused, ..., finished or failed."""
         if not self._found():
             return "new"
         with self.database.read() as s:
@@ -130,7 +130,7 @@ class Study:
             StudyFailed: too many of its trials failed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (now := self.summary()).state not in running.OVER:
+        while (now := self.summary()).state not in verbs.OVER:
             if watch is not None:
                 watch(now)
             if deadline is not None and time.monotonic() > deadline:
@@ -139,11 +139,31 @@ class Study:
         self._raise_if_failed()
         return self
 
-    def stop(self) -> None:
+    def pause(self) -> bool:
+        """Save the running trials and give their workers back until `resume`.
+
+        This and the verbs below work at any moment, whichever process runs the study. False: there was nothing to do.
+        """
+        return verbs.ask(self.database, self.name, verbs.PAUSE)
+
+    def resume(self) -> bool:
+        """Let a paused study go on; its trials resume from where they were saved."""
+        return verbs.ask(self.database, self.name, verbs.RESUME)
+
+    def stop(self) -> bool:
         """Start no more trials; those that run are finished. What was found is kept."""
-        row = results.study_row(self.database, self.name)
-        with self.database.write() as s:
-            studies.request_stop(s, row.id)
+        return verbs.ask(self.database, self.name, verbs.STOP)
+
+    def cancel(self, trial: int | None = None) -> bool:
+        """End the study now, its running trials with it; or only the trial of this number. What was found is kept."""
+        if trial is not None:
+            return verbs.cancel_trial(self.database, self.name, trial)
+        return verbs.ask(self.database, self.name, verbs.CANCEL)
+
+    def set(self, **changes: Any) -> Study:
+        """Change `weight`, `priority`, `workers` or a limit such as `trials`. Raises InvalidInput for a wrong value."""
+        self.definition = verbs.edit(self.database, self.name, changes)
+        return self
 
     def promote(
         self,
@@ -217,19 +237,7 @@ class Study:
         """One row per trial: number, configuration, state, value, best_epoch, epochs, seconds, attempts, cause, and
         params_NAME for each parameter. With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
         """
-        import pandas
-
-        columns = ("state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
-        rows = [
-            {
-                "number": trial.number,
-                "configuration": trial.number // self.definition.repeats,
-                **{name: getattr(trial, name) for name in columns},
-                **{f"params_{key}": v for key, v in trial.params.items()},
-            }
-            for trial in self.trials
-        ]
-        return pandas.DataFrame(rows)
+        return results.dataframe(self.trials, self.definition.repeats)
 
     def _raise_if_failed(self) -> None:
         row = results.study_row(self.database, self.name)

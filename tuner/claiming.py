@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from db import artifacts, events, studies, trials
 from db.engine import Session
 from db.tables import Artifact, Study
-from tuner.active_study import ActiveStudy, Attempt
+from tuner.active_study import ActiveStudy
 from tuner.configuration import Settings
 from tuner.errors import StudyBusy
 from tuner.sampling import trial_seed
+from tuner.tried import Attempt
 from workers.contract import Assignment, Member
 
 
@@ -39,9 +40,14 @@ def claim(s: Session, row: Study, owner: str, seconds: float) -> ActiveStudy | N
         return None
     orphans = trials.running(s, row.id)
     for trial in orphans:
-        trials.requeue(s, trial.id, trial.token, cause="deadline", message=AWAY, log="")
+        trials.requeue(s, interruption(trial.id, trial.token, "deadline", AWAY))
     events.add(s, "study_claimed", study_id=row.id, owner=owner, term=term, requeued=len(orphans))
     return ActiveStudy.load(s, row, term)
+
+
+def interruption(trial_id: int, token: int, cause: str, message: str) -> trials.End:
+    """How an attempt ends with its coordinator: nothing is wrong with the trial, which is queued again."""
+    return trials.End(trial_id, token, "queued", cause=cause, message=message)
 
 
 def release_dead(s: Session) -> None:

@@ -6,14 +6,26 @@ it goes to the rows that the coordinator writes in one transaction before anyone
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from db import artifacts, attempts, decisions, reports, trials
 from db.failpoints import failpoint
-from tuner.active_study import ActiveStudy, Attempt
-from tuner.outcomes import Outcome, best_point, of_ended, of_lost
+from tuner.active_study import ActiveStudy
+from tuner.outcomes import Outcome, best_point, interrupted, of_ended, of_lost
+from tuner.tried import Attempt
 from tuner.writing import Rows
 from workers.contract import Lost, SliceResult
+
+LEAVE_SECONDS = 8.0  # so long an assignment that leaves may take to its epoch's end; then it ends unsaved
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Why an assignment gives its worker back although its trials have not ended."""
+
+    why: str  # a sentence
+    by: float  # of the monotonic clock: it is not waited for longer
 
 
 @dataclass
@@ -23,15 +35,22 @@ class Running:
     study: ActiveStudy
     attempts: dict[int, Attempt]
     until: int  # the epoch at which the next decision is due
-    heard: dict[int, int] = field(default_factory=dict)  # epochs by trial, of answers not yet collected as well
+    dropped: set[int] = field(default_factory=set)  # trials that are over without their worker knowing it yet
+    leaves: Leave | None = None  # it gives its worker back
+
+    def leave(self, why: str) -> None:
+        """Have its trials saved at the end of their epoch, and queued again. Said once, it stays said."""
+        self.leaves = self.leaves or Leave(why, time.monotonic() + LEAVE_SECONDS)
 
     def goes_on(self, answer: SliceResult) -> bool:
-        """Note how far the attempts are; whether one goes on before a decision is due."""
-        self.heard.update({report.trial: report.epoch for report in answer.reports})
+        """Note how far the attempts are; whether one goes on before a decision is due, or before it is saved."""
+        for report in answer.reports:
+            if report.trial in self.attempts:
+                self.attempts[report.trial].epoch = report.epoch
         ended = {item.trial for item in answer.ended}
-        going = [self.heard.get(number, item.epoch) for number, item in self.attempts.items() if number not in ended]
+        going = [attempt for number, attempt in self.attempts.items() if number not in ended]
         last = self.until >= self.study.definition.epochs  # no decision there: the worker ends it by itself
-        return bool(going) and (last or any(epoch < self.until for epoch in going))
+        return bool(going) and not answer.held and (last or any(attempt.epoch < self.until for attempt in going))
 
 
 @dataclass
@@ -39,8 +58,6 @@ class Answered:
     """What an answer means for the coordinator's next words to the launcher, once its rows are committed."""
 
     assignment: str
-    gone: set[int] = field(default_factory=set)  # trials that are no longer in the assignment
-    ended: set[int] = field(default_factory=set)  # those of them that the worker is done with by itself
     decided: bool = False  # a rung was reached and judged: the next slice may be asked for
 
 
@@ -50,23 +67,43 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
     Attempts that are over leave the assignment; what is to be written is added to `rows`.
     """
     study, attempts = running.study, running.attempts
-    before = set(attempts)
     answered = Answered(answer.assignment)
     if isinstance(answer, Lost):
+        alone = len(attempts) == 1
         for attempt in list(attempts.values()):
-            _close(running, attempt, of_lost(answer, study.points[attempt.number].causes, len(before) == 1), rows)
-        answered.gone = answered.ended = before
+            _close(running, attempt, of_lost(answer, study.points[attempt.number].failures, alone), rows)
         return answered
     _record(running, answer, rows)
     _end(running, answer, rows)
-    answered.ended = before - set(attempts)
-    at_rung = running.until < study.definition.epochs and all(item.epoch >= running.until for item in attempts.values())
+    held = set(attempts)  # those that its worker has not ended by itself
+    at_rung = running.until < study.definition.epochs and all(item.taken >= running.until for item in attempts.values())
     if attempts and at_rung:
         answered.decided = True
         for attempt in list(attempts.values()):
             _judge(running, attempt, rows)
-    answered.gone = before - set(attempts)
+    if running.leaves and answer.held:
+        _close_all(running, interrupted("queued", running.leaves.why), rows)
+    running.dropped |= held - set(attempts)
     return answered
+
+
+def release(running: Running, assignment: str, outcome: Outcome, rows: Rows) -> Answered:
+    """End every attempt of an assignment now, whatever its worker is doing."""
+    running.dropped |= set(running.attempts)
+    _close_all(running, outcome, rows)
+    return Answered(assignment)
+
+
+def drop(running: Running, numbers: set[int], outcome: Outcome, rows: Rows) -> None:
+    """End some of an assignment's attempts; the worker is told with its next slice."""
+    for number in sorted(numbers):
+        _close(running, running.attempts[number], outcome, rows)
+    running.dropped |= numbers
+
+
+def _close_all(running: Running, outcome: Outcome, rows: Rows) -> None:
+    for attempt in sorted(running.attempts.values(), key=lambda item: -item.number):  # each goes to the queue's head
+        _close(running, attempt, outcome, rows)
 
 
 def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
@@ -78,7 +115,7 @@ def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
             rows.trained.append(attempts.Trained(trial_id, said.token, said.how))
     for item in answer.reports:
         if trial_id := mine.get((item.trial, item.token)):
-            running.attempts[item.trial].epoch = item.epoch
+            running.attempts[item.trial].taken = item.epoch
             value = item.metrics.get(study.definition.objective)
             study.report(item.trial, item.epoch, value, item.seconds)
             rows.reports.append(reports.New(trial_id, item.token, item.epoch, item.metrics, value, item.seconds))
@@ -96,16 +133,17 @@ def _end(running: Running, answer: SliceResult, rows: Rows) -> None:
         attempt = running.attempts.get(ended.trial)
         if attempt is not None and attempt.token == ended.token:
             point = study.points[ended.trial]
-            _close(running, attempt, of_ended(ended, point.curve, study.definition, point.causes, alone), rows)
+            _close(running, attempt, of_ended(ended, point.curve, study.definition, point.failures, alone), rows)
 
 
 def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> None:
     """End an attempt, and with it its trial unless it is tried again."""
     point = running.study.points[attempt.number]
-    if outcome.cause is not None:
-        point.causes.append(outcome.cause)
+    if outcome.failure is not None:
+        point.failures.append(outcome.failure)
     if outcome.state == "queued":
         failpoint("retry_received")
+        point.ready_at = time.monotonic() + outcome.after
         rows.retries.append((attempt, outcome))
     else:
         failpoint("end_received")
@@ -119,6 +157,7 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
             cause=outcome.cause,
             message=outcome.message,
             log=outcome.log,
+            process_end=outcome.failure.process_end if outcome.failure else None,
         )
         rows.ends.append(end)
     _leave(running, attempt, outcome.state, outcome.value)
@@ -127,7 +166,7 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
 def _judge(running: Running, attempt: Attempt, rows: Rows) -> None:
     """Note the decision about an attempt that stands at a rung, and end its trial where it says so."""
     study, trial, token = running.study, attempt.trial_id, attempt.token
-    decision = study.decide(attempt.number, attempt.epoch)
+    decision = study.decide(attempt.number, attempt.taken)
     noted = decisions.New(
         trial,
         token,

@@ -15,23 +15,23 @@ import os
 import socket
 import time
 import uuid
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 
 from db import events, studies, trials
 from db.engine import Database, Session
 from db.failpoints import failpoint
 from tuner.active_study import ActiveStudy
-from tuner.claiming import Begun, assign, claim, lease, release_dead
-from tuner.collecting import Answered, Running, collect
+from tuner.assignments import Assignments
+from tuner.claiming import Begun, claim, interruption, lease, release_dead
 from tuner.configuration import Settings
-from tuner.outcomes import Outcome
+from tuner.sharing import Sharing
 from tuner.writing import Rows, tidy, write
 from workers.artifacts import ArtifactStore
-from workers.contract import Launcher, LauncherError, Lost, Resources, SliceResult
+from workers.contract import Launcher
 
 LEASE_SECONDS = 30.0  # a coordinator that was silent for this long has lost its studies
 BEAT_SECONDS = 5.0  # leases are renewed and new studies looked for this often
-SLICE_SECONDS = 1.0  # what a worker is asked to train before it answers
+LOOK_SECONDS = 0.5  # a person's verb or edit is seen after this long
 
 log = logging.getLogger("tuner.coordinator")
 
@@ -54,23 +54,24 @@ class Coordinator:
         self.database, self.launcher, self.settings, self.only = database, launcher, settings, only
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.studies: dict[int, ActiveStudy] = {}
-        self._running: dict[str, Running] = {}
-        self._answers: deque[SliceResult | Lost] = deque()  # received, not looked at yet
+        self._assignments = Assignments(launcher, settings)
+        self._sharing = Sharing(launcher)
+        self._waits: dict[int, str] = {}  # by study: why it has no worker
         self._unwritten: defaultdict[int, Rows] = defaultdict(Rows)  # by study: found out, not committed yet
-        self._answered: list[Answered] = []  # what it means for the launcher
-        self._due: deque[Answered | Begun] = deque()  # committed: what the launcher is to be told
         self._stale: deque[str] = deque()  # keys of artifacts whose rows are gone
         self._certain = True  # the last transaction was seen to end
-        self._next_beat = 0.0
+        self._next_beat = self._next_look = 0.0
         self._store = ArtifactStore(str(settings.artifacts))
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
         """Do everything that can be done now. True when something happened; False means: `wait`."""
-        self._tell()
+        self._assignments.tell(self._unwritten)
         self._reap()
-        self._collect()
+        self._look()
+        self._assignments.collect(self._unwritten)
+        self._follow_wishes()
         try:
             self._plan()
         except Exception:
@@ -85,8 +86,8 @@ class Coordinator:
         if self._stale:
             self._store.remove(self._stale.popleft())
             seconds = 0.0
-        if self._running:
-            self._receive(seconds)
+        if self._assignments.running:
+            self._assignments.receive(seconds)
         else:
             time.sleep(seconds)
 
@@ -96,14 +97,13 @@ class Coordinator:
             for study in self.studies.values():
                 write(s, study, self._unwritten[study.id])
                 for attempt in study.running.values():
-                    trials.requeue(s, attempt.trial_id, attempt.token, cause="cancelled", message=message, log="")
+                    trials.requeue(s, interruption(attempt.trial_id, attempt.token, "cancelled", message))
                 studies.release(s, study.id, self.owner, study.term)
-        for assignment in self._running:
-            self.launcher.stop(assignment)
+        self._assignments.stop()
         while self._stale:
             self._store.remove(self._stale.popleft())
-        for memory in (self._running, self.studies, self._unwritten, self._answered, self._due):
-            memory.clear()
+        self.studies.clear()
+        self._unwritten.clear()
 
     # --- reap: leases, claims, and what others left behind --------------------------------------------------------
 
@@ -124,9 +124,6 @@ class Coordinator:
         failpoint("claimed")
 
     def _beat(self, s: Session, study: ActiveStudy) -> None:
-        study.stopping = studies.get(s, study.id).state == "stopping"
-        if study.stopping:
-            failpoint("stop_seen")
         trials.heartbeat(s, [(attempt.trial_id, attempt.token) for attempt in study.running.values()], LEASE_SECONDS)
 
     def _abandon(self, lost: set[int]) -> None:
@@ -135,56 +132,49 @@ class Coordinator:
             study = self.studies.pop(study_id)
             self._unwritten.pop(study_id, None)
             log.warning("Study %s was taken over by another coordinator.", study.name)
-            for name in [name for name, running in self._running.items() if running.study is study]:
-                self.launcher.stop(name)
-                del self._running[name]
+            self._assignments.abandon(study)
 
-    # --- collect and decide ---------------------------------------------------------------------------------------
+    # --- look: what people want, and what they are told -------------------------------------------------------------
 
-    def _receive(self, seconds: float) -> None:
-        """Hear the workers, and ask for the next slice before the last one is digested, so that they do not idle."""
-        for answer in self.launcher.poll(seconds):
-            self._answers.append(answer)
-            running = self._running.get(answer.assignment)
-            if running is not None and isinstance(answer, SliceResult) and running.goes_on(answer):
-                self.launcher.advance(answer.assignment, running.until, SLICE_SECONDS)
+    def _look(self) -> None:
+        """See verbs and edits, and say in the rows why studies wait."""
+        if not self.studies or time.monotonic() < self._next_look:
+            return
+        with self.database.read() as s:
+            for study_id, wish in studies.wishes(s, self.owner).items():
+                if study_id in self.studies:
+                    self.studies[study_id].heed(s, *wish)
+                    if self.studies[study_id].state == "stopping":
+                        failpoint("stop_seen")
+        told = [study for study in self.studies.values() if study.waits != self._waits.get(study.id)]
+        if told:
+            with self.database.write() as s:
+                for study in told:
+                    study.waits = self._waits.get(study.id)
+                    studies.explain_waiting(s, study.id, self.owner, study.term, study.waits)
+        self._next_look = time.monotonic() + LOOK_SECONDS
 
-    def _collect(self) -> None:
-        """Take in what the workers answered. All of it stays in memory until it is written."""
-        self._receive(0.0)
-        if self._answers:
-            failpoint("reports_received")
-        while self._answers:
-            answer = self._answers.popleft()
-            running = self._running.get(answer.assignment)
-            if running is not None:
-                self._answered.append(collect(running, answer, self._unwritten[running.study.id]))
+    def _follow_wishes(self) -> None:
+        """End what a person wants to end, at once; a paused study gives its workers back when its trials are saved."""
+        self._assignments.follow_wishes(self._unwritten)
+        for study in [study for study in self.studies.values() if study.to_cancel]:
+            rows = self._unwritten[study.id]
+            starting = {number for group in rows.starts for number in group}  # by a transaction that is tried again
+            for number in sorted(study.to_cancel.intersection(study.queue) - starting):
+                rows.cancels.append(number)
+                study.move(number, "cancelled")
 
     # --- fill -----------------------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        """Which trials get the free workers; the study with the fewest workers comes first."""
+        """Decide which trials get the free workers."""
         if any(rows.starts for rows in self._unwritten.values()):
             return  # the last transaction failed: what it was to start comes first
-        room: dict[Resources, int] = {}
-        busy = Counter(running.study.id for running in self._running.values())  # workers of each study
-        planned: Counter[int] = Counter()  # trials of each study
-        open_studies = list(self.studies.values())
-        while open_studies:
-            study = min(open_studies, key=lambda item: (busy[item.id], item.id))
-            resources = study.definition.resources()
-            if resources not in room:
-                room[resources] = self.launcher.room(resources)
-            allowed = room[resources] > 0 and busy[study.id] != study.definition.workers
-            group = study.waiting(planned[study.id]) if allowed else ()
-            if not group:
-                open_studies.remove(study)
-                continue
-            room[resources] -= 1
-            busy[study.id] += 1
-            planned[study.id] += len(group)
-            self._unwritten[study.id].starts.append(group)
-        if planned:
+        plan = self._sharing.plan(self.studies.values(), self._assignments.running)
+        self._waits = plan.waits
+        for study_id, groups in plan.starts.items():
+            self._unwritten[study_id].starts += groups
+        if plan.starts:
             failpoint("asked")
 
     # --- write, then tell -----------------------------------------------------------------------------------------
@@ -192,21 +182,16 @@ class Coordinator:
     def _write(self) -> bool:
         """Commit what was found out, and tell the launcher. True when there was anything."""
         pending = {study_id: rows for study_id, rows in sorted(self._unwritten.items()) if rows}
-        if not (pending or self._answered):
+        if not (pending or self._assignments.has_answers):
             return False
         lost, begun, stale = self._commit(pending) if pending else (set(), [], [])
-        answered, self._answered = self._answered, []
         self._unwritten.clear()
         for item in begun:
             for attempt in item.attempts:
                 item.study.start(attempt)
-        self._due += [*answered, *begun]
-        if answered:
-            failpoint("reports_committed")
-        if begun:
-            failpoint("trials_committed")
+        self._assignments.committed(begun)
         self._abandon(lost)
-        self._tell()
+        self._assignments.tell(self._unwritten)
         self._stale += stale  # removed while workers train: a folder takes milliseconds, in which none should wait
         return True
 
@@ -233,58 +218,22 @@ class Coordinator:
         held = [self.studies[study_id] for study_id in sorted(involved)]
         return {study.id for study in held if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS)}
 
-    def _tell(self) -> None:
-        """Say to the launcher what is due. What an error leaves unsaid is said by the next step."""
-        while self._due:
-            word = self._due.popleft()
-            if isinstance(word, Answered):
-                self._follow(word)
-            elif self.studies.get(word.study.id) is word.study:
-                self._dispatch(word)
-
-    def _follow(self, answered: Answered) -> None:
-        """Drop the stopped trials, ask for the next slice after a decision, or let go of an assignment that is over."""
-        running = self._running.get(answered.assignment)
-        if running is None:
-            return
-        failpoint("decided")
-        dropped = answered.gone - answered.ended
-        if not running.attempts:  # after this answer or a later one: the launcher ignores what is over by itself
-            self.launcher.stop(answered.assignment)
-            del self._running[answered.assignment]
-        elif answered.decided:
-            running.until = min(running.study.until(attempt) for attempt in running.attempts.values())
-            self.launcher.advance(answered.assignment, running.until, SLICE_SECONDS, tuple(dropped))
-
-    def _dispatch(self, begun: Begun) -> None:
-        study, attempts = begun.study, begun.attempts
-        assignment = assign(begun, self.settings)
-        running = Running(study, {item.number: item for item in attempts}, min(map(study.until, attempts)))
-        try:
-            self.launcher.start(assignment)
-            self.launcher.advance(assignment.id, running.until, SLICE_SECONDS)
-        except LauncherError as error:
-            unheard = Outcome("queued", cause="cancelled", message=str(error))
-            for attempt in reversed(attempts):
-                self._unwritten[study.id].retries.append((attempt, unheard))
-                study.move(attempt.number, "queued")
-            raise
-        self._running[assignment.id] = running
-        failpoint("dispatched")
-
     # --- settle: studies that are over ----------------------------------------------------------------------------
 
     def _settle(self) -> bool:
-        over = [(study, ending) for study in self.studies.values() if study.idle and (ending := study.ending())]
+        over = [(study, ending) for study in self.studies.values() if study.over and (ending := study.ending())]
         for study, ending in over:
             with self.database.write() as s:
                 lost = self._lost(s, {study.id})
-                if not lost:
+                ended = not lost and studies.finish(s, study.id, study.final_state, ending)
+                if ended:
                     trials.cancel_queued(s, study.id)
                     events.add(s, "study_finished", study_id=study.id, state=study.final_state, reason=ending)
-                    studies.finish(s, study.id, study.final_state, ending)
                     failpoint("study_ending")
             failpoint("study_finished")
             self._abandon(lost)
-            self.studies.pop(study.id, None)
+            if ended:
+                self.studies.pop(study.id)
+            else:
+                self._next_look = 0.0  # a person wants something else meanwhile
         return bool(over)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class StudyDefinition:
     grace: int = 2  # epochs before a trial may be pruned; fewer than `epochs`
     eta: int = 4  # of so many trials at a rung, one goes on
     seed: int = 0  # of every draw in the study, 0 to 2**32 - 1
+    weight: float = 1.0  # its share of the workers beside other studies: twice the weight, twice the workers
+    priority: int = 0  # studies of a higher one come first, and take the workers of lower ones
     workers: int | None = None  # most workers at once; None: as many as the machine has room for
     cohort: int | None = None  # most trials that a worker trains together; None: an eighth of `trials`, at most 16
     cpus_per_trial: float = 1.0  # cores a running trial occupies
@@ -113,22 +115,20 @@ class StudyDefinition:
             import_paths=tuple(import_paths),
         )
 
-    @property
-    def together(self) -> int:
+    def liftable(self, found: Collection[str]) -> tuple[str, ...]:
+        """The parameters in which the models of a cohort may differ. `found`: by the dry run, for a user's models."""
+        names = () if self.space is None else self.space.parameters
+        return tuple(name for name in names if name in (LIFTABLE if self.model == "mlp" else found))
+
+    def together(self, found: Collection[str]) -> int:
         """How many trials a worker is given at a time: 1 where training them together gains nothing.
 
         A cohort is proposed at once, without knowing how its members do: a short study has small ones, but the repeats
         of a configuration always fit in one.
         """
-        if self.loop is not None or self.model != "mlp":
+        if self.loop is not None or (self.model != "mlp" and not self.liftable(found)):
             return 1
         return self.cohort or max(self.repeats, min(COHORT, self.trials // 8))
-
-    @property
-    def liftable(self) -> tuple[str, ...]:
-        """The parameters in which the models of a cohort may differ."""
-        names = () if self.space is None or self.model != "mlp" else self.space.parameters
-        return tuple(name for name in names if name in LIFTABLE)
 
     def resources(self) -> Resources:
         """What one trial occupies while it runs."""

@@ -18,6 +18,7 @@ class AttemptStory:
     token: int
     worker: str
     cause: str | None
+    process_end: str | None  # how its worker's process ended under it, e.g. "by signal SIGKILL"
     trained: str | None  # how its worker trained it, in words; None: it has not said so
     line: str  # when, where and how it ended, in words
     log: str
@@ -100,7 +101,8 @@ def _attempt(row: Attempt) -> AttemptStory:
         parts.append(f"ended after {(row.ended_at - row.started_at).total_seconds():.1f} s")
     if row.cause:
         parts.append(f"{row.cause}: {row.message}")
-    return AttemptStory(row.token, row.worker, row.cause, row.trained, ", ".join(parts), row.log or "")
+    how, line = (row.process_end, row.trained), ", ".join(parts)
+    return AttemptStory(row.token, row.worker, row.cause, *how, line, row.log or "")
 
 
 def _report(row: Report) -> EpochStory:

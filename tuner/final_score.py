@@ -116,6 +116,6 @@ def _sentence(
         None: ". Expect the latter.",
     }[flattered]
     return (
-        f"{objective} is {chosen_by:.4g} on the rows that chose among {among}, and {value:.4g}{about} on {on} that had "
-        f"no part in it{verdict}"
+        f"{objective} is {chosen_by:.4g} on the rows that chose it among {among}, and {value:.4g}{about} on {on} that "
+        f"had no part in it{verdict}"
     )

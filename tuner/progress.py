@@ -38,6 +38,7 @@ class Snapshot:
     failed: int
     best: tuple[int, float] | None  # trial number, objective
     seconds_left: float | None  # at the rate of this run; None: no trial has finished in it yet
+    paused: bool = False
 
     def text(self, objective: str, width: int | None = None) -> str:
         """The figures as one line. Where that has more than `width` characters, it is said shorter, then left out."""
@@ -53,11 +54,14 @@ class Snapshot:
         """Rank and text of every part, in full and in brief. The one of the highest rank is left out first."""
         value, trial = (f"{self.best[1]:.5g}", f" (trial {self.best[0]})") if self.best else ("", "")
         best = f"best {objective} {value}" if self.best else "no result yet"
-        left = "" if self.seconds_left is None else f"{_words(self.seconds_left)} left"
+        left = "" if self.seconds_left is None or self.paused else f"{_words(self.seconds_left)} left"
         others = [(3, f"{self.running} running"), (4, f"{self.pruned} pruned")]
         others += [(2, f"{self.failed} failed")] if self.failed else []
         full = [(0, f"{self.finished} of {self.planned} trials done"), *others, (1, best + trial)]
         brief = [(0, f"{self.finished}/{self.planned} done"), *others, (1, best)]
+        if self.paused:
+            full.append((0, "paused"))
+            brief.append((0, "paused"))
         if left:
             full.append((2, f"about {left}"))
             brief.append((2, left))
@@ -81,7 +85,7 @@ class Pace:
         rate = (finished - before) / (now - began) if finished > before and now > began else None
         left = max(0, planned - finished) / rate if rate else None
         running, pruned, failed = counts.get("running", 0), counts.get("pruned", 0), counts.get("failed", 0)
-        return Snapshot(planned, finished, running, pruned, failed, study.best, left)
+        return Snapshot(planned, finished, running, pruned, failed, study.best, left, study.state == "paused")
 
 
 @contextmanager

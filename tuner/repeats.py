@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from tuner.points import Observation
+from tuner.stopping import Decision
+from tuner.tried import Point
 
 State = Literal["running", "complete", "pruned", "failed"]
 
@@ -53,20 +55,6 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(mean, None)
     variance = sum((value - mean) ** 2 for value in values) / (count - 1)
     return Estimate(mean, math.sqrt(variance / count))
-
-
-@dataclass
-class Point:
-    """A trial as samplers, rules and budgets see it."""
-
-    number: int
-    params: dict[str, Any]
-    notes: dict[str, Any]
-    state: str = "queued"
-    value: float | None = None
-    curve: dict[int, float] = field(default_factory=dict)  # objective by epoch
-    seconds: float = 0.0  # spent on reported epochs
-    causes: list[str] = field(default_factory=list)  # why attempts at it ended early, oldest first
 
 
 def mean_curve(curves: Iterable[Mapping[int, float]], at_least: int = 1) -> dict[int, float]:
@@ -117,3 +105,15 @@ class Configurations:
     def lost(self, number: int) -> Point | None:
         """A repeat for which the trial's configuration can no longer be ranked; None while there is none."""
         return next((repeat for repeat in self.repeats_of(number) if repeat.state in LOST), None)
+
+
+def of_repeats(decision: Decision, lost: Point | None) -> Decision:
+    """A decision about a trial of several repeats. `lost`: one for which their configuration cannot be ranked."""
+    if lost is not None and decision.action == "continue":
+        reason = (
+            f"Stopped at epoch {decision.epoch}: trial {lost.number}, a repeat of the same configuration, "
+            f"was {lost.state}."
+        )
+        return replace(decision, action="stop", reason=reason)
+    means = "These are means over the repeats of a configuration, which is named by its first trial."
+    return replace(decision, reason=f"{decision.reason} {means}")

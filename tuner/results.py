@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from db import attempts, configurations, reports, studies, trials
 from db.engine import Database, Session
@@ -14,6 +14,9 @@ from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
 from tuner.final_score import FinalScore, found, ranked, without_test_part
 from tuner.repeats import estimate, numbers_of, state_of
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class StudySummary:
     """What a person wants to know about a study."""
 
     name: str
-    state: str  # active | stopping | stopped | finished | failed
+    state: str  # see db/states.py: active, paused, stopping, cancelling, stopped, cancelled, finished, failed
     reason: str  # why it ended; empty while it has not
     objective: str
     direction: str
@@ -68,6 +71,10 @@ class StudySummary:
     seconds: float  # during which at least one trial ran
     failures: dict[str, int]  # failed trials by cause
     coordinator: str | None  # who runs it now, `HOST:PID:…`; None: nobody
+    weight: float  # its share of the workers, beside those of other studies
+    priority: int  # studies of a higher one come first
+    workers: int | None  # most workers at once
+    waits: str | None  # why none of its trials runs although some could
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,23 @@ def configuration_results(results: Sequence[TrialResult], repeats: int) -> list[
     for result in results:
         groups.setdefault(result.number // repeats, []).append(result)
     return [_configuration(number, group, repeats) for number, group in groups.items()]
+
+
+def dataframe(trials: Sequence[TrialResult], repeats: int) -> pandas.DataFrame:
+    """One row per trial; see `Study.trials_dataframe`."""
+    import pandas
+
+    columns = ("state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
+    rows = [
+        {
+            "number": trial.number,
+            "configuration": trial.number // repeats,
+            **{name: getattr(trial, name) for name in columns},
+            **{f"params_{key}": value for key, value in trial.params.items()},
+        }
+        for trial in trials
+    ]
+    return pandas.DataFrame(rows)
 
 
 def trial_result(database: Database, name: str, number: int) -> TrialResult:
@@ -145,6 +169,10 @@ def summary(database: Database, name: str) -> StudySummary:
         epochs_without_stopping=over * definition.epochs,
         seconds=seconds,
         coordinator=_coordinator(database, row),
+        weight=definition.weight,
+        priority=definition.priority,
+        workers=definition.workers,
+        waits=row.waits if row.state == "active" else None,
         failures=totals.failures,
     )
 

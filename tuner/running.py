@@ -19,11 +19,11 @@ from tuner.databases import open_database
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyBusy
 from tuner.results import process_words, study_row
+from tuner.verbs import OVER, RESUME, ask
 from workers.contract import CheckReport, Launcher, Training
 from workers.launchers import launcher as make_launcher
 
 WAIT_SECONDS = 0.5  # how long the loop waits for a worker's answer before it looks at the rows again
-OVER = ("finished", "stopped", "failed")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Watch = Callable[[ActiveStudy | None], None]
@@ -75,7 +75,7 @@ def run(
 
     `watch` is called after every step with the study as the coordinator holds it, and once with None before;
     `opened` once with the launcher, when its workers can be had.
-    A study that is refused leaves no row, no database and no folder.
+    A study that is refused leaves no row, no database and no folder. One that was paused goes on.
 
     Raises:
         InvalidStudy, StudyExists: see `submission.submit`.
@@ -92,6 +92,8 @@ def run(
             row, _ = submission.submit(definition, checked(launcher, definition), settings)
             if row.state not in OVER:
                 with open_database(settings) as database:
+                    if row.state == "paused":
+                        ask(database, definition.name, RESUME)
                     coordinator = Coordinator(database, launcher, settings, only=definition.name)
                     _loop(coordinator, database, definition.name, watch)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import search_spaces
 from search_spaces import InvalidSpace, Space
 from tuner.data_form import read_data
-from tuner.errors import InvalidStudy
+from tuner.errors import InvalidInput, InvalidStudy
 from tuner.fields import Fields, is_number, shown, told
 from tuner.names import name_problem
 
@@ -208,6 +208,45 @@ def _search(given: Fields) -> dict[str, Any]:
     }
 
 
+EDITABLE = (
+    "weight",
+    "priority",
+    "workers",
+    "trials",
+    "total_epochs",
+    "max_seconds",
+    "target",
+    "no_improvement",
+    "max_failures",
+)
+"""What may be changed while a study runs: its share of the workers, and when it has had enough."""
+
+
+def read_edit(form: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The values of the fields that may be changed. `known`: the names of all fields of a study.
+
+    Raises:
+        InvalidInput: with every mistake, one sentence each.
+    """
+    given = Fields(form, [])
+    fixed = [key for key in form if key in known and key not in EDITABLE]
+    for key in fixed:
+        given.problems.append(f"`{key}` says what the study is and cannot be changed; what can: {', '.join(EDITABLE)}.")
+    given.only((*EDITABLE, *fixed), _SYNONYMS)
+    values = {**_budget(given), **_share(given)}
+    if given.problems:
+        raise InvalidInput("\n".join(given.problems))
+    return values
+
+
+def _share(given: Fields) -> dict[str, Any]:
+    return {
+        "weight": given.number("weight", 1.0, 0.0, 1e6, above=True),
+        "priority": given.whole("priority", 0, -1000, 1000),
+        "workers": given.whole_or_none("workers", None, 1, 10_000),
+    }
+
+
 def _budget(given: Fields) -> dict[str, Any]:
     trials = given.whole("trials", 50, 1, 1_000_000)
     return {
@@ -223,7 +262,7 @@ def _budget(given: Fields) -> dict[str, Any]:
 
 def _running(given: Fields) -> dict[str, Any]:
     return {
-        "workers": given.whole_or_none("workers", None, 1, 10_000),
+        **_share(given),
         "cohort": given.whole_or_none("cohort", None, 1, 1024),
         "cpus_per_trial": given.number("cpus_per_trial", 1.0, 0.0, 4096.0, above=True),
         "gpus_per_trial": given.number("gpus_per_trial", 0.0, 0.0, 1024.0),

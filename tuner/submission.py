@@ -19,6 +19,7 @@ from tuner.configuration import Settings
 from tuner.databases import find_database, open_database
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyExists
+from tuner.study_form import EDITABLE
 from workers.contract import CheckReport, Training
 
 Check = Callable[[Training], CheckReport]
@@ -70,11 +71,20 @@ def _find(database: Database, definition: StudyDefinition) -> Study | None:
     stored = StudyDefinition.from_json(row.definition)
     if definition.space is None:
         stored = replace(stored, space=None)
-    differences = "\n  ".join(stored.differences(definition))
+    differences = stored.differences(definition)
+    if not differences:
+        return row  # it was edited since, to what is given now
+    listed, name = "\n  ".join(differences), definition.name
+    hint = f"; limits can be changed: tuner study set {name} --help" if _only_limits(stored, definition) else ""
     raise StudyExists(
-        f"A study named {definition.name!r} exists and is another one:\n  {differences}\n"
-        f"Give this one another name, or look at the one that exists: tuner study show {definition.name}"
+        f"A study named {name!r} exists and is another one:\n  {listed}\n"
+        f"Give this one another name, or look at the one that exists: tuner study show {name}{hint}"
     )
+
+
+def _only_limits(stored: StudyDefinition, given: StudyDefinition) -> bool:
+    limits = {field: getattr(given, field) for field in EDITABLE}
+    return not replace(stored, **limits).differences(given)
 
 
 def _complete(definition: StudyDefinition, report: CheckReport) -> StudyDefinition:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from db import artifacts, attempts, decisions, events, reports, trials
 from db.engine import Session
-from tuner.active_study import ActiveStudy, Attempt
+from tuner.active_study import ActiveStudy
 from tuner.housekeeping import remove_stale_rows
 from tuner.outcomes import Outcome
+from tuner.tried import Attempt
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Rows:
     decisions: list[decisions.New] = field(default_factory=list)
     ends: list[trials.End] = field(default_factory=list)
     retries: list[tuple[Attempt, Outcome]] = field(default_factory=list)  # attempts whose trials are queued again
+    cancels: list[int] = field(default_factory=list)  # numbers of queued trials that a person wants to end
     starts: list[tuple[int, ...]] = field(default_factory=list)  # numbers of trials; each group gets a worker
 
     def __bool__(self) -> bool:
@@ -38,14 +40,26 @@ def write(s: Session, study: ActiveStudy, rows: Rows) -> bool:
         decisions.add(s, rows.decisions)
     taken &= trials.end(s, rows.ends) == len(rows.ends)
     for attempt, outcome in rows.retries:
-        why = {"cause": outcome.cause or "node_lost", "message": outcome.message, "log": outcome.log}
-        if trials.requeue(s, attempt.trial_id, attempt.token, **why):
-            events.add(s, "trial_retried", study_id=study.id, trial_id=attempt.trial_id, cause=outcome.cause)
+        cause, process_end = outcome.failure or ("cancelled", None)
+        end = trials.End(
+            attempt.trial_id,
+            attempt.token,
+            "queued",
+            cause=cause,
+            message=outcome.message,
+            log=outcome.log,
+            process_end=process_end,
+        )
+        if trials.requeue(s, end, outcome.after):
+            events.add(s, "trial_retried", study_id=study.id, trial_id=attempt.trial_id, cause=cause)
         else:
             taken = False
+    if rows.cancels:
+        trials.cancel_queued(s, study.id, rows.cancels)
     return taken
 
 
 def tidy(s: Session, study: ActiveStudy, rows: Rows) -> list[str]:
     """Forget the artifacts that nobody will ask for now that trials ended. Returns their keys, for after the commit."""
-    return remove_stale_rows(s, study.id, study.definition) if rows.ends and study.has_artifacts else []
+    ended = rows.ends or rows.cancels
+    return remove_stale_rows(s, study.id, study.definition) if ended and study.has_artifacts else []

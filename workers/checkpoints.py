@@ -34,9 +34,10 @@ class Checkpoints:
         self._opened: dict[str, Path | Exception] = {}  # by key: what resumes together is verified once
 
     def due(self, lanes: Collection[Lane]) -> bool:
-        """Whether the last checkpoint (or the beginning) of one of them is `checkpoint_seconds` ago."""
+        """Whether the last checkpoint (or the start) of one is `checkpoint_seconds` ago, or one was asked for."""
         oldest = min(self._last.get(lane, self._began) for lane in lanes)
-        return time.monotonic() - oldest >= self._training.checkpoint_seconds
+        asked = any(lane.saving for lane in lanes)
+        return asked or time.monotonic() - oldest >= self._training.checkpoint_seconds
 
     def save(
         self, kind: Literal["checkpoint", "model"], epochs: Mapping[Lane, int], files: Mapping[str, bytes | Path]

@@ -168,6 +168,7 @@ class SliceResult:
     trained: tuple[Trained, ...] = ()
     rss_bytes: int = 0  # resident memory of the worker process
     progress: int = 0  # batches since the assignment began; a frozen trial shows the same number again
+    held: bool = False  # every trial that is not over was saved where it can be, as was asked, and waits
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -194,6 +195,7 @@ class Lost:
     cause: Cause
     message: str  # one sentence with the exit code or signal where known
     log: str = ""
+    process_end: str = ""  # how its process ended under the trial, "with exit code 3"; "": its node is gone, or it hung
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,8 @@ class CheckReport:
     space: dict[str, Any] | None = None  # read from build(hp) where Training.space was None
     data: dict[str, Any] = field(default_factory=dict)  # e.g. rows per part, features, classes, fingerprint
     parameters: tuple[int, int] = (0, 0)  # weights in the smallest and the largest model that was built
+    liftable: tuple[str, ...] = ()  # parameters in which models of the user's may differ and still train as one program
+    alone: str | None = None  # the sentence why they train one by one; None: they need not, or it was not looked at
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -217,6 +221,8 @@ class CheckReport:
             space=form["space"],
             data=form["data"],
             parameters=(form["parameters"][0], form["parameters"][1]),
+            liftable=tuple(form["liftable"]),
+            alone=form["alone"],
         )
 
 
@@ -240,10 +246,14 @@ class Launcher(Protocol):
         """Give the assignment to a free worker and return that worker's name. Needs `room(...) > 0`."""
         ...
 
-    def advance(self, assignment: str, until: int, seconds: float, drop: Collection[int] = ()) -> None:
+    def advance(
+        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+    ) -> None:
         """Ask for the next slice: train up to epoch `until` and answer when there, or after about `seconds`.
 
         `drop` names trials of the assignment that end now (pruned or stopped): nothing more comes from them.
+        `save` asks that every trial be saved at the end of its epoch and then wait, so that it can be stopped
+        without a loss; the answer in which all are there says `held`. There is no way back from it but `stop`.
         The answer arrives through `poll`. At most one slice per assignment is outstanding.
         """
         ...

@@ -36,7 +36,7 @@ class Feed:
         self._epoch.assign(epoch)
 
     def _shuffled(self, part: Part, batch_size: int, seed: int) -> tf.data.Dataset:
-        arrays, rows = _tensors(part)
+        arrays, rows = tensors(part)
         seed &= 0x7FFFFFFFFFFFFFFF
 
         @tf.autograph.experimental.do_not_convert
@@ -50,7 +50,7 @@ class Feed:
 
 
 def _in_order(part: Part, batch_size: int) -> tf.data.Dataset:
-    arrays, rows = _tensors(part)
+    arrays, rows = tensors(part)
 
     @tf.autograph.experimental.do_not_convert
     def batch(step: Any) -> Any:
@@ -59,7 +59,7 @@ def _in_order(part: Part, batch_size: int) -> tf.data.Dataset:
     return tf.data.Dataset.range(math.ceil(rows / batch_size)).map(batch).prefetch(2)
 
 
-def _tensors(part: Part) -> tuple[Any, int]:
+def tensors(part: Part) -> tuple[Any, int]:
     """`(x, y)` or `(x, y, weight)` as tensors in main memory, floats in Keras' width, made once per part."""
     arrays = _CACHE.get(part)
     if arrays is None:

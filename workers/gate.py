@@ -50,6 +50,7 @@ class Gate:
     def __init__(self, members: Sequence[Member]) -> None:
         self._changed = threading.Condition()
         self._until = 0
+        self._saving = False
         self._turn: Lane | None = None
         self._events = Events()
         self.lanes = tuple(Lane(self, member) for member in members)
@@ -63,6 +64,22 @@ class Gate:
     def busy(self) -> bool:
         """Whether a trial is not over yet. A dropped trial is over, though its thread may still be leaving."""
         return any(not lane.over for lane in self.lanes)
+
+    @property
+    def held(self) -> bool:
+        """Whether every trial is over, or waits after it was asked to save itself."""
+        return self._saving and all(lane.over or lane.held for lane in self.lanes)
+
+    def save(self) -> None:
+        """Have every trial save itself at the end of its epoch, and wait there whatever the gate is open to.
+
+        One that does not train now and has nothing to save waits at once.
+        """
+        with self._changed:
+            if not self._saving:
+                self._saving = True
+                for lane in self.lanes:
+                    lane.held = lane is not self._turn and not lane.unsaved
 
     def open(self, until: int) -> None:
         """Let every trial train until it has finished `until` epochs. A gate never closes by itself."""
@@ -91,11 +108,12 @@ class Gate:
             return events
 
     def _moving(self, lane: Lane) -> bool:
-        return not lane.over and (lane.epoch is None or lane.epoch < self._until)
+        return not (lane.over or lane.held) and (lane.epoch is None or lane.epoch < self._until)
 
     def _enter(self, lane: Lane, epoch: int | None) -> None:
         with self._changed:
             lane.epoch = epoch
+            lane.held |= lane.saving
             if self._turn is lane and not lane.stopped and self._moving(lane):
                 return
             self._release(lane)
@@ -117,8 +135,10 @@ class Gate:
             if isinstance(event, Trained):
                 self._events.trained.append(event)
             elif isinstance(event, Report):
+                lane.unsaved, lane.saving = True, self._saving
                 self._events.reports.append(event)
             elif isinstance(event, Saved):
+                lane.unsaved = False
                 self._events.saved.append(event)
             else:
                 lane.over = True
@@ -134,6 +154,9 @@ class Lane:
         self.member = member
         self.epoch: int | None = None  # epochs finished, as last said at the gate; None: not begun
         self.batches = 0
+        self.unsaved = False  # it has reported epochs since it was saved last
+        self.saving = False  # the epoch that it reported last is to be saved, and no other one begun
+        self.held = False  # that was done, where it can be; it waits
         self.over = False  # nothing more will be heard
         self.stopped = False  # over because the coordinator said so; the thread has to leave
 

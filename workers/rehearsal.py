@@ -17,11 +17,12 @@ import tensorflow as tf
 
 from search_spaces import InvalidSpace, Space, from_keras_tuner
 from workers import models
+from workers.cohorts.rehearsing import liftable
 from workers.contract import CheckReport, Member, Training
 from workers.data import DataError, Part, Parts, load
 from workers.entry_points import EntryPointError
 from workers.export import probe
-from workers.failures import NonFinite, sentence_of
+from workers.failures import CannotStack, NonFinite, sentence_of
 from workers.gate import Gate
 from workers.graphs import dismantle
 from workers.hyperparameters import asked, explore
@@ -52,6 +53,8 @@ class Rehearsal:
         self._weights: list[int] = []
         self._asked: set[str] = set()
         self._exported = False
+        self._liftable: tuple[str, ...] = ()
+        self._alone: str | None = None
         self._diverged = 0
 
     def report(self) -> CheckReport:
@@ -68,6 +71,8 @@ class Rehearsal:
             space=self._space.to_json() if self._space is not None else self._training.space,
             data=self._parts.describe() if self._parts is not None else {},
             parameters=(min(weights), max(weights)),
+            liftable=self._liftable,
+            alone=self._alone,
         )
 
     def _run(self) -> None:
@@ -83,11 +88,25 @@ class Rehearsal:
                 self._look_at(built)
             keras.backend.clear_session()
         self._require_asked(space)
+        self._look_for_stacks(space, parts)
         if self._diverged == min(FITS, len(corners)):
             raise Refused(
                 "The loss or the objective was NaN or infinite after two batches at every corner of the space. Look "
                 "for NaN in the data, for labels outside the model's classes, and for too large a learning rate."
             )
+
+    def _look_for_stacks(self, space: Space, parts: Parts) -> None:
+        """The `mlp` family is known; of a user's models it is found out whether they can train together."""
+        if self._training.model == "mlp":
+            return
+        try:
+            self._liftable = liftable(self._training, space, parts)
+        except CannotStack as error:
+            self._alone = str(error)
+        except Exception as error:  # nothing that only stacks need may stop a study
+            self._alone = sentence_of(error)
+        finally:
+            keras.backend.clear_session()
 
     def _load(self) -> Parts:
         if self._training.model != "mlp":

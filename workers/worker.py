@@ -12,7 +12,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -39,8 +40,16 @@ class Trainer(Protocol):
         """Begin; returns at once."""
         ...
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
-        """End the trials in `drop`, train the others up to epoch `until`, wait for that at most `seconds`."""
+    @property
+    def held(self) -> bool:
+        """Whether every trial is over, or was saved as `save` asked and waits."""
+        ...
+
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
+        """End the trials in `drop`, train the others up to epoch `until`, wait for that at most `seconds`.
+
+        `save`: each is saved at the end of its epoch and then waits.
+        """
         ...
 
     def stop(self, seconds: float) -> bool:
@@ -51,12 +60,12 @@ class Trainer(Protocol):
 class Turns:
     """Trains any assignment: a thread per member, one of them training at a time, up to the open epoch.
 
-    Members therefore share a process but gain no speed from being together. `reason` says why it is this one, where
-    another trainer was tried first.
+    Members therefore share a process but gain no speed from being together. `reasons` says by trial why it is this
+    one, where another trainer was tried first.
     """
 
-    def __init__(self, assignment: Assignment, reason: str = "") -> None:
-        self._assignment, self._reason = assignment, reason or _why_alone(assignment.training)
+    def __init__(self, assignment: Assignment, reasons: Mapping[int, str] | None = None) -> None:
+        self._assignment, self._reasons = assignment, reasons or {}
         self._gate = Gate(assignment.members)
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"trial-{lane.member.trial}", daemon=True)
@@ -67,14 +76,21 @@ class Turns:
     def progress(self) -> int:
         return self._gate.progress
 
+    @property
+    def held(self) -> bool:
+        return self._gate.held
+
     def start(self) -> None:
         for lane in self._gate.lanes:
-            lane.trained(f"alone: {self._reason}")
+            reason = self._reasons.get(lane.member.trial, "its code owns its training loop")
+            lane.trained(f"alone: {reason.rstrip('.')}")
         for thread in self._threads:
             thread.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         self._gate.drop(drop)
+        if save:
+            self._gate.save()
         self._gate.open(until)
         self._gate.wait(seconds)
         return self._gate.take()
@@ -113,51 +129,69 @@ class Turns:
 
 
 class Together:
-    """Trains trials of the `mlp` family as one program where their data allows it, else one after the other.
+    """Trains the trials that can be stacked as one program, and then the others one after the other.
 
-    TensorFlow's import and the data's loading happen in a thread, so that a slice can be answered meanwhile.
+    TensorFlow's import, the data's loading and the building of the models happen in a thread, so that a slice can be
+    answered meanwhile.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._trainer: Trainer | None = None
+        self._trainers: list[Trainer] = []
         self._dropped: set[int] = set()  # before there was a trainer to tell
         self._choosing = threading.Thread(target=self._choose, name="cohort", daemon=True)
 
     @property
     def progress(self) -> int:
-        return self._trainer.progress if self._trainer is not None else 0
+        return sum(trainer.progress for trainer in self._trainers)
+
+    @property
+    def held(self) -> bool:
+        return bool(self._trainers) and all(trainer.held for trainer in self._trainers)
 
     def start(self) -> None:
         self._choosing.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
+        end = time.monotonic() + seconds
         self._choosing.join(seconds)
-        if self._trainer is None:
-            self._dropped.update(drop)
-            return Events()
-        drop = {*drop, *self._dropped}
+        self._dropped.update(drop)
+        events = Events()
+        if self._choosing.is_alive():
+            return events
+        for trainer in self._trainers:
+            left = end - time.monotonic()
+            news = trainer.advance(until if left > 0 else 0, max(0.0, left), self._dropped, save)
+            events.reports += news.reports
+            events.saved += news.saved
+            events.ended += news.ended
+            events.trained += news.trained
         self._dropped.clear()
-        return self._trainer.advance(until, seconds, drop)
+        return events
 
     def stop(self, seconds: float) -> bool:
         self._choosing.join(seconds)
-        return not self._choosing.is_alive() and (self._trainer is None or self._trainer.stop(seconds))
+        return not self._choosing.is_alive() and all(trainer.stop(seconds) for trainer in self._trainers)
 
     def _choose(self) -> None:
-        trainer: Trainer
+        cohort: Trainer | None = None
         try:
             from workers.devices import prepare
 
             prepare(self._assignment.resources)
             from workers.cohorts.training import Cohort
 
-            trainer = Cohort.of(self._assignment)
+            cohort, reasons = Cohort.of(self._assignment)
         except BaseException as error:  # what is wrong with the data, each trial finds out and says again
             reason = str(error) if isinstance(error, CannotStack) else sentence_of(error)
-            trainer = Turns(self._assignment, reason.rstrip("."))
-        trainer.start()
-        self._trainer = trainer
+            reasons = {member.trial: reason for member in self._assignment.members}
+        alone = tuple(member for member in self._assignment.members if member.trial in reasons)
+        trainers = [cohort] if cohort is not None else []
+        if alone:
+            trainers.append(Turns(replace(self._assignment, members=alone), reasons))
+        for trainer in trainers:
+            trainer.start()
+        self._trainers = trainers
 
 
 class Worker:
@@ -177,18 +211,19 @@ class Worker:
         self.stop()
         self.assignment = assignment
         self.trials += len(assignment.members)
-        self._trainer = Together(assignment) if assignment.training.model == "mlp" else Turns(assignment)
+        self._trainer = Turns(assignment) if assignment.training.loop else Together(assignment)
         self._trainer.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int] = ()) -> SliceResult:
+    def advance(self, until: int, seconds: float, drop: Collection[int] = (), save: bool = False) -> SliceResult:
         """Train on to epoch `until` and return everything new since the last slice.
 
         Returns as soon as every member has reached `until` or is over, or after about `seconds`; the training
-        then goes on up to `until` by itself. Trials in `drop` end first and are not heard of again.
+        then goes on up to `until` by itself. Trials in `drop` end first and are not heard of again. With `save`
+        each member is saved at the end of its epoch and then waits for `stop`.
         """
         if self.assignment is None or self._trainer is None:
             raise ValueError(f"Worker {self.name} has no assignment. Call start(assignment) before advance(...).")
-        events = self._trainer.advance(until, seconds, drop)
+        events = self._trainer.advance(until, seconds, drop, save)
         return SliceResult(
             assignment=self.assignment.id,
             worker=self.name,
@@ -198,6 +233,7 @@ class Worker:
             trained=tuple(events.trained),
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
+            held=self._trainer.held,
         )
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
@@ -218,10 +254,6 @@ class Worker:
         from workers.dry_run import check
 
         return check(training, resources or Resources())
-
-
-def _why_alone(training: Training) -> str:
-    return "its code owns its training loop" if training.loop else "its model is not of the mlp family"
 
 
 def rss_bytes() -> int:

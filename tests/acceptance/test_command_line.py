@@ -187,6 +187,47 @@ def test_two_runs_of_one_study_and_a_stop(home: Path, tmp_path: Path) -> None:
     assert "is stopped already" in run(home, "study", "stop", "study").out
 
 
+def test_verbs_from_another_process_while_a_study_runs(home: Path, tmp_path: Path, tuner: Tuner) -> None:
+    def counts() -> dict[str, int]:
+        return dict(json.loads(tuner("study", "show", "study", "-o", "json").out)["counts"])
+
+    def state() -> str:
+        return str(json.loads(tuner("study", "show", "study", "-o", "json").out)["state"])
+
+    file = Path(study_file(tmp_path, "slow_descent", trials=40))
+    file.write_text(file.read_text().replace("epochs: 20", "epochs: 1000"))
+    with started(home, "run", str(file)) as running:
+        until(lambda: reports(home) >= 2)
+        paused = tuner("study", "pause", "study")
+        assert paused.out.startswith("Study 'study' is paused: its running trials are saved")
+        until(lambda: counts() == {"queued": 2})
+        assert tuner("study", "pause", "study").out == "Study 'study' is paused already; nothing was changed.\n"
+        changed = tuner("study", "set", "study", "trials=30", "weight=2.5", "max_seconds=null")
+        assert changed.out == "Study 'study' has trials 30, weight 2.5, max_seconds null.\n"
+        assert "weight 2.5, priority 0\n" in tuner("study", "show", "study").out
+        wrong = tuner("study", "set", "study", "trails=30")
+        assert (wrong.code, wrong.out) == (2, "")
+        assert "`trails` is not a field. Did you mean `trials`?" in wrong.err
+        assert tuner("trial", "cancel", "study", "1").out.startswith("Trial 1 of study 'study' is queued, and ends")
+        until(lambda: counts().get("cancelled") == 1)
+        assert "is cancelled already; nothing was changed." in tuner("trial", "cancel", "study", "1").out
+        assert tuner("study", "resume", "study").out.startswith("Study 'study' is active")
+        until(lambda: counts().get("running", 0) >= 1)
+        refused = tuner("study", "delete", "study", "--yes")
+        assert refused.code == 2
+        assert "End it first: tuner study cancel study" in refused.err
+        assert tuner("study", "cancel", "study").out.startswith("Study 'study' is cancelling: its running trials end")
+        assert ended(running).code == 0
+    assert state() == "cancelled"
+    refused = tuner("study", "resume", "study")
+    assert (refused.code, "is cancelled already: it cannot be resumed" in refused.err) == (2, True)
+    left = tuner("study", "gc", "--dry-run").out  # what workers saved after their last answer
+    assert tuner("study", "gc").out == left
+    assert tuner("study", "gc").out == ""
+    assert tuner("study", "delete", "study", "--yes").out.startswith("Study 'study' is deleted, with ")
+    assert tuner("study", "list").out.startswith("There is no study yet.")
+
+
 def test_waiting_for_a_study_that_nobody_runs_says_so(home: Path, tmp_path: Path, tuner: Tuner) -> None:
     submitted = run(home, "study", "submit", study_file(tmp_path))
     assert submitted.code == 0, submitted
@@ -297,7 +338,8 @@ def test_completion(tuner: Tuner, shell: str) -> None:
 def test_completion_knows_the_commands_of_a_group(home: Path) -> None:
     words = {"COMP_WORDS": "tuner study ", "COMP_CWORD": "2", "_TUNER_COMPLETE": "bash_complete"}
     outcome = run(home, **words)
-    assert outcome.out.split() == [f"plain,{name}" for name in ("submit", "list", "show", "wait", "stop")]
+    known = ("submit", "list", "show", "score", "wait", "pause", "resume", "stop", "cancel", "set", "delete", "gc")
+    assert outcome.out.split() == [f"plain,{name}" for name in known]
 
 
 def test_db_upgrade_makes_a_database_once(tuner: Tuner, home: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_study_that_was_asked_to_stop_stops_whatever_happens_to_its_coordinato
     process = coordinators.started(place, f"stop_seen={action}", BEAT_SECONDS=0.1)
     coordinators.wait_for(lambda: Snapshot.of(database).reports != {} or not process.is_alive())
     with database.write() as s:
-        assert studies.request_stop(s, study_row(database, "faulty").id)
+        assert studies.request(s, study_row(database, "faulty").id, "stopping")
     process.join(coordinators.PATIENCE_SECONDS)
     assert process.exitcode == (-9 if action == "kill" else FAULT), place.log
     between = Snapshot.of(database)

@@ -49,7 +49,9 @@ def test_the_first_study_of_the_readme_ends_in_a_model_that_serves(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     params, score, path = done.stdout.strip().splitlines()
     assert "'depth'" in params
-    assert re.match(r"val_accuracy is [\d.]+ on the rows that chose among \d+, and [\d.]+ ± [\d.]+ on 359 rows", score)
+    assert re.match(
+        r"val_accuracy is [\d.]+ on the rows that chose it among \d+, and [\d.]+ ± [\d.]+ on 359 rows", score
+    )
     assert path == str(tmp_path / "home/models/digits/1")
     served = [sys.executable, "-c", SERVE, path]
     accuracy = float(subprocess.run(served, cwd=ROOT, capture_output=True, text=True, check=True).stdout)

@@ -45,6 +45,17 @@ def test_a_build_function_with_conditional_scopes(tmp_path: Path) -> None:
     assert metrics["val_loss"] == pytest.approx(metrics["val_data_loss"] + metrics["val_penalty"], rel=1e-5)
 
 
+def test_trials_of_a_build_function_train_together_and_are_promoted(tmp_path: Path) -> None:
+    study = run(tmp_path, "build_model", trials=6, cohort=3, objective="val_accuracy")
+    structure = {"num_layers", "units_0", "units_1", "units_2", "activation", "dropout", "optimizer"}
+    shapes = [{name: trial.params.get(name) for name in structure} for trial in study.trials]
+    assert shapes[:3] == [shapes[0]] * 3
+    assert len({trial.params["lr"] for trial in study.trials}) == 6
+    version = study.promote("built")
+    assert (Path(version.path) / "saved_model.pb").exists()
+    assert version.scores["test"]["accuracy"] > 0.1
+
+
 def test_a_hypermodel_with_its_own_fit(tmp_path: Path) -> None:
     study = run(tmp_path, "DigitsHyperModel")
     assert {"units", "batch_size", "shuffle"} <= set(study.trials[0].params)

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.bench import make_bench as make_bench
 from workers.contract import Assignment, Launcher, Member, Resources, Training
 
 MakeAssignment = Callable[..., Assignment]

@@ -57,9 +57,16 @@ def members(points: Iterable[dict[str, Any]]) -> tuple[Member, ...]:
 
 
 def together(training: Training, points: Sequence[dict[str, Any]], until: int = EPOCHS) -> Events:
+    return finished(cohort_of(training, members(points)), until)
+
+
+def cohort_of(training: Training, members: tuple[Member, ...]) -> Trainer:
     from workers.cohorts.training import Cohort
 
-    return finished(Cohort.of(Assignment("together", training, members(points))), until)
+    cohort, reasons = Cohort.of(Assignment("together", training, members))
+    assert cohort is not None
+    assert not reasons
+    return cohort
 
 
 def alone(training: Training, points: Sequence[dict[str, Any]]) -> Events:
@@ -162,10 +169,8 @@ def test_a_member_does_not_depend_on_its_company(training: Make) -> None:
         points[place]["dropout"] = rate
     stacked = curves(together(training(), points))
     for place, point in enumerate(points):
-        from workers.cohorts.training import Cohort
-
         member = Member(place, 1, point, 100 + place)
-        single = curves(finished(Cohort.of(Assignment("single", training(), (member,))), EPOCHS))
+        single = curves(finished(cohort_of(training(), (member,)), EPOCHS))
         for key, metrics in single.items():
             assert stacked[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6)
     undropped = curves(alone(training(), points[:1]))
@@ -176,12 +181,13 @@ def test_a_member_does_not_depend_on_its_company(training: Make) -> None:
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     import tensorflow as tf
 
-    from workers.cohorts.program import _dropped
+    from workers.cohorts.noise import dropped
 
     rates = tf.constant([0.0, 0.25, 0.75])[:, None, None]
-    dropped = _dropped(tf.ones([3, 400, 50]), rates, tf.constant([1, 2], tf.int64)).numpy()
-    assert (dropped == 0).mean(axis=(1, 2)) == pytest.approx([0.0, 0.25, 0.75], abs=0.01)
-    assert dropped.mean(axis=(1, 2)) == pytest.approx([1.0, 1.0, 1.0], abs=0.03)
+    draw = tf.random.stateless_uniform([400, 50], [1, 2])
+    left = dropped(tf.ones([3, 400, 50]), draw, rates).numpy()
+    assert (left == 0).mean(axis=(1, 2)) == pytest.approx([0.0, 0.25, 0.75], abs=0.01)
+    assert left.mean(axis=(1, 2)) == pytest.approx([1.0, 1.0, 1.0], abs=0.03)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -215,10 +221,8 @@ def test_a_member_that_diverges_leaves_the_others_alone(training: Make) -> None:
 
 
 def test_a_trial_that_is_dropped_is_not_heard_of_again(training: Make) -> None:
-    from workers.cohorts.training import Cohort
-
     points = varied(depth=1, width=6)
-    cohort = Cohort.of(Assignment("dropped", training(), members(points)))
+    cohort = cohort_of(training(), members(points))
     first = cohort.advance(1, 60.0, ())
     assert sorted(report.trial for report in first.reports) == [0, 1, 2, 3]
     rest = cohort.advance(EPOCHS, 60.0, (0, 2))
@@ -226,6 +230,20 @@ def test_a_trial_that_is_dropped_is_not_heard_of_again(training: Make) -> None:
     assert sorted(ended.trial for ended in rest.ended) == [1, 3]
     expected = curves(together(training(), points))
     assert all(expected[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6) for key, metrics in curves(rest).items())
+
+
+def test_a_stack_that_is_saved_to_be_stopped_waits_after_its_epoch(training: Make) -> None:
+    from workers.cohorts.training import Cohort
+
+    points = varied(depth=1, width=6)
+    described = training(checkpoint_seconds=1000.0)
+    cohort, _ = Cohort.of(Assignment("held", described, members(points)))
+    assert cohort is not None
+    assert not cohort.advance(1, 60.0, ()).saved
+    events = cohort.advance(EPOCHS, 60.0, (), save=True)
+    assert [(item.trial, item.epoch) for item in events.saved] == [(trial, 2) for trial in range(4)]
+    assert cohort.held
+    assert cohort.advance(EPOCHS, 60.0, (), save=True).reports == []
 
 
 def test_patience_is_each_members_own(training: Make) -> None:
@@ -241,13 +259,12 @@ def test_patience_is_each_members_own(training: Make) -> None:
 
 
 def test_a_slice_ends_in_mid_epoch_and_the_next_one_goes_on(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers.cohorts import stack
-    from workers.cohorts.training import Cohort
+    from workers.cohorts import family
 
     points = varied(depth=1, width=6, batch_size=16)
     expected = curves(together(training(), points))
-    monkeypatch.setattr(stack, "STEPS", 2)
-    cohort = Cohort.of(Assignment("slices", training(), members(points)))
+    monkeypatch.setattr(family, "STEPS", 2)
+    cohort = cohort_of(training(), members(points))
     reports = []
     for _ in range(200):
         events = cohort.advance(EPOCHS, 0.0, ())
@@ -271,7 +288,9 @@ def test_a_new_shape_needs_no_new_trace(training: Make) -> None:
 
 
 def test_the_program_knows_what_the_family_knows() -> None:
+    from workers import models
     from workers.cohorts import program, updates
 
     assert tuple(program.ACTIVATIONS) == ACTIVATIONS
-    assert tuple(updates.UPDATES) == OPTIMIZERS
+    assert tuple(models.OPTIMIZERS) == OPTIMIZERS
+    assert {program.settings_of(name)["class"] for name in OPTIMIZERS} <= updates.UPDATES.keys()

@@ -6,83 +6,22 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from db import studies, trials
-from db.engine import Database, Session
+from db.engine import Session
 from db.errors import DatabaseUnavailable
-from db.tables import Trial
+from tests.bench import Bench
 from tests.invariants import check_invariants
+from tuner import assignments
 from tuner import coordinator as coordinating
-from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
-from tuner.definition import parse
 from tuner.errors import StudyExists
 from tuner.results import study_row, summary, trial_results
-from tuner.submission import submit
-from workers.contract import Assignment, CheckReport, Launcher, LauncherError
-from workers.launchers import launcher as make_launcher
-
-X = {"type": "float", "low": 0.0, "high": 1.0}
-PATIENCE_SECONDS = 60.0
-
-
-class Bench:
-    """A database, a launcher and a coordinator to play with."""
-
-    def __init__(self, database: Database, url: str, launcher: Launcher, home: Path) -> None:
-        self.database, self.launcher = database, launcher
-        self.settings = Settings.load({}, home=home, database=url, import_paths=str(Path.cwd()))
-        self.coordinator = Coordinator(database, launcher, self.settings)
-
-    def submit(self, name: str, loop: str = "descent", **changes: Any) -> None:
-        form = {
-            "name": name,
-            "loop": f"tests.loops:{loop}",
-            "space": {"x": X},
-            "objective": "val_loss",
-            "trials": 6,
-            "epochs": 4,
-        }
-        limits = {"sampler": "random", "pruner": "none", "checkpoint_seconds": 0.001}
-        submit(parse({**form, **limits, **changes}), lambda _: CheckReport(), self.settings)
-
-    def state(self, name: str) -> str:
-        return str(study_row(self.database, name).state)
-
-    def run(self, until: Callable[[], bool]) -> None:
-        """Step until something is so; fails when that takes too long."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not until():
-            assert time.monotonic() < end, "it never happened"
-            if not self.coordinator.step():
-                self.coordinator.wait(0.05)
-
-    def finish(self, *names: str) -> None:
-        """Run the studies to their ends and check the invariants."""
-        self.run(lambda: all(self.state(name) in ("finished", "stopped", "failed") for name in names))
-        for name in names:
-            check_invariants(self.database, name, str(self.settings.artifacts))
-
-    def trials(self, name: str) -> list[Trial]:
-        with self.database.read() as s:
-            return trials.all(s, study_row(self.database, name).id)
-
-
-@pytest.fixture
-def make_bench(database: Database, database_url: str, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    with ExitStack() as stack:
-
-        def make(kind: str = "processes", **options: Any) -> Bench:
-            launcher = make_launcher(kind, **({"workers": 2} if kind == "processes" else {}), **options)
-            stack.callback(launcher.close)
-            return Bench(database, database_url, launcher, tmp_path)
-
-        yield make
+from workers.contract import Assignment, LauncherError
 
 
 def test_two_studies_at_once_both_progress_and_finish(make_bench: Callable[..., Bench]) -> None:
@@ -180,7 +119,7 @@ def test_stop_lets_running_trials_finish(make_bench: Callable[..., Bench], monke
     bench.submit("study", "slow_descent", trials=40)
     bench.run(lambda: len(bench.trials("study")) == 2)
     with bench.database.write() as s:
-        studies.request_stop(s, study_row(bench.database, "study").id)
+        studies.request(s, study_row(bench.database, "study").id, "stopping")
     bench.finish("study")
     assert bench.state("study") == "stopped"
     assert {trial.state for trial in bench.trials("study")} == {"complete"}
@@ -328,11 +267,12 @@ def test_a_trial_is_judged_by_what_it_reported_also_when_answers_pile_up(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slice ends before its rung, and the one that reaches the rung is heard before the first is looked at."""
-    monkeypatch.setattr(coordinating, "SLICE_SECONDS", 0.004)
+    monkeypatch.setattr(assignments, "SLICE_SECONDS", 0.004)
     bench = make_bench("inline")
     bench.submit("study", "short_descent", trials=8, epochs=9, pruner="asha")
-    receive = bench.coordinator._receive
-    monkeypatch.setattr(bench.coordinator, "_receive", lambda seconds: [receive(seconds) for _ in range(3)])
+    at_work = bench.coordinator._assignments
+    receive = at_work.receive
+    monkeypatch.setattr(at_work, "receive", lambda seconds: [receive(seconds) for _ in range(3)])
     bench.finish("study")
     monkeypatch.undo()
     bench.submit("calm", trials=8, epochs=9, pruner="asha")

@@ -21,7 +21,7 @@ def report(s: Session, held: Held, epochs: range, base: float = 0.0) -> bool:
 
 def again(s: Session, held: Held) -> Held:
     """The next attempt at the same trial."""
-    assert trials.requeue(s, held.trial, held.token, cause="node_lost", message="", log="")
+    assert rows.requeue(s, held, cause="node_lost", message="", log="")
     token = rows.lease(s, held.trial, "worker")
     assert token is not None
     return Held(held.study, held.trial, token)

@@ -89,7 +89,7 @@ def test_frozen_workers_that_come_back_finish_nothing_twice(database: Database) 
         while True:
             with database.write() as s:
                 for late in trials.expired(s, study):
-                    trials.requeue(s, late.id, late.token, cause="node_lost", message="", log="")  # others do it too
+                    trials.requeue(s, trials.End(late.id, late.token, "queued", cause="node_lost"))  # others do it too
                 queued = trials.queued(s, study, 1)
                 token = rows.lease(s, queued[0].id, f"worker-{index}", lease) if queued else None
                 if not queued and not trials.running(s, study):

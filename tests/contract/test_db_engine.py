@@ -92,7 +92,7 @@ def test_a_process_killed_in_a_transaction_leaves_nothing(database: Database, da
 def test_what_is_read_can_be_used_afterwards_and_is_never_stale(database: Database) -> None:
     with database.write() as s:
         row = studies.get(s, rows.study(s))
-        assert studies.request_stop(s, row.id)
+        assert studies.request(s, row.id, "stopping")
         assert studies.get(s, row.id).state == "stopping"
     assert (row.name, row.state) == ("digits", "stopping")
 

@@ -18,11 +18,10 @@ NAP = 0.4  # seconds that the short leases of these tests last
 
 def in_state(s: Session, state: str, name: str) -> int:
     study = rows.study(s, name)
-    if state == "stopped":
-        assert studies.request_stop(s, study)
-    if state == "stopping":
-        assert studies.request_stop(s, study)
-    elif state != "active":
+    wish = {"stopped": "stopping", "cancelled": "cancelling"}.get(state, state)
+    if wish in ("paused", "stopping", "cancelling"):
+        assert studies.request(s, study, wish)
+    if state in states.terminal(states.STUDY):
         assert studies.finish(s, study, state, "because")
     return study
 
@@ -99,7 +98,7 @@ def test_only_a_study_that_has_not_ended_can_be_claimed(database: Database, stat
     with database.write() as s:
         study = in_state(s, state, "one")
         claimed = studies.claim(s, study, "me", 60)
-        assert (claimed is not None) == (state in ("active", "stopping"))
+        assert (claimed is not None) == (state in states.live(states.STUDY))
         assert studies.runnable(s) == []
         assert [row.id for row in studies.leased(s)] == ([study] if claimed else [])
 
@@ -115,9 +114,47 @@ def test_a_study_leaves_a_state_only_as_the_table_says(database: Database) -> No
             if done:
                 assert (row.reason, row.owner, row.lease_until) == ("again", None, None)
                 assert row.finished_at is not None
+
+
+@pytest.mark.parametrize("wish", ["paused", "active", "stopping", "cancelling"])
+def test_a_wish_is_taken_only_where_the_table_says(database: Database, wish: str) -> None:
+    for source in states.STUDY:
         with database.write() as s:
-            stopped = studies.request_stop(s, study)
-            assert stopped == (not done and source == "active")
+            study = in_state(s, source, source)
+            taken = studies.request(s, study, wish)
+            assert taken == (wish in states.STUDY[source])
+            assert studies.get(s, study).state == (wish if taken else source)
+
+
+def test_an_edit_grows_the_revision_that_the_owner_sees_and_ends_with_the_study(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        assert studies.claim(s, study, "me", 60) == 1
+        assert studies.wishes(s, "me") == {study: ("active", 0)}
+        assert studies.edit(s, study, {"direction": "minimize", "trials": 9})
+        studies.touch(s, study)
+        assert studies.request(s, study, "paused")
+        assert studies.wishes(s, "me") == {study: ("paused", 2)}
+        assert studies.wishes(s, "you") == {}
+        row = studies.get(s, study)
+        assert (row.definition["trials"], row.body_hash) == (9, "b0d1")
+        assert not studies.finish(s, study, "finished", "all are done")  # a person paused it meanwhile
+        assert studies.request(s, study, "active")
+        assert studies.finish(s, study, "finished", "all are done")
+        assert not studies.edit(s, study, {})
+
+
+def test_why_a_study_waits_is_its_owners_word(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        term = studies.claim(s, study, "me", 60)
+        assert term == 1
+        studies.explain_waiting(s, study, "you", term, "nonsense")
+        assert studies.get(s, study).waits is None
+        studies.explain_waiting(s, study, "me", term, "all workers are used")
+        assert studies.listing(s)[0].waits == "all workers are used"
+        assert studies.release(s, study, "me", term)
+        assert studies.get(s, study).waits is None
 
 
 def test_a_study_does_not_end_as_something_it_cannot_be(database: Database) -> None:

@@ -26,7 +26,7 @@ WRITES: dict[str, Callable[[Session, Held], Any]] = {
     "pruned": lambda s, held: rows.end(s, held, "pruned", value=1.0),
     "failed": lambda s, held: rows.end(s, held, "failed", cause="oom"),
     "cancelled": lambda s, held: rows.end(s, held, "cancelled"),
-    "requeue": lambda s, held: trials.requeue(s, held.trial, held.token, cause="hang", message="late", log="late"),
+    "requeue": lambda s, held: rows.requeue(s, held, cause="hang", message="late", log="late"),
     "report": lambda s, held: rows.report(s, held, 9, {"loss": 9.0}, 9.0, 9.0),
     "decision": lambda s, held: rows.decide(s, held, 9, "stop", "asha"),
     "artifact": lambda s, held: artifacts.add(s, [artifacts.New(held.trial, held.token, "model", 9, "late", "0", 1)]),
@@ -46,7 +46,7 @@ def stale(s: Session, study: int, how: str) -> Held:
     """An attempt that is over: its trial was queued again, began anew, ended, or the token was never given."""
     held = rows.held(s, study)
     if how in ("queued again", "begun anew"):
-        assert trials.requeue(s, held.trial, held.token, cause="hang", message="", log="")
+        assert rows.requeue(s, held, cause="hang", message="", log="")
     if how == "begun anew":
         assert rows.lease(s, held.trial, "other") == held.token + 1
     if how == "ended":
@@ -118,7 +118,7 @@ def test_cancelling_leaves_all_but_the_queued_ones(database: Database) -> None:
 def test_tokens_grow_and_attempts_are_remembered(database: Database) -> None:
     held = rows.running(database)
     with database.write() as s:
-        assert trials.requeue(s, held.trial, 1, cause="oom", message="exit code 137", log="the end")
+        assert rows.requeue(s, held, cause="oom", message="exit code 137", log="the end")
         assert trials.get_by_id(s, held.trial).state == "queued"
         assert trials.lease(s, {held.trial: 4}, "second", 60) == {held.trial: 2}
         assert rows.end(s, Held(held.study, held.trial, 2), "complete", value=0.25, best_epoch=6, message="fine")
@@ -168,7 +168,7 @@ def test_a_lease_ends_unless_a_heartbeat_comes(database: Database) -> None:
     time.sleep(NAP)
     with database.write() as s:
         assert [row.id for row in trials.expired(s, study)] == [silent.trial]
-        assert trials.requeue(s, silent.trial, silent.token, cause="node_lost", message="", log="")
+        assert rows.requeue(s, silent, cause="node_lost", message="", log="")
         assert trials.expired(s, study) == []
 
 

@@ -22,10 +22,16 @@ UNITS = Space({"units": Int(4, 8)})
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CheckReport]:
     monkeypatch.setattr(sys, "path", list(sys.path))
 
-    def go(model: str = "mlp", space: Space | None = None, data: str = "blobs", **changes: Any) -> CheckReport:
+    def go(
+        model: str = "mlp",
+        space: Space | None = None,
+        data: str = "blobs",
+        module: str = "keras_models",
+        **changes: Any,
+    ) -> CheckReport:
         values: dict[str, Any] = {
             "study": "dry",
-            "model": model if model == "mlp" else f"keras_models:{model}",
+            "model": model if model == "mlp" else f"{module}:{model}",
             "loop": False,
             "space": space.to_json() if space else None,
             "data": {"function": f"keras_models:{data}"},
@@ -63,6 +69,16 @@ def test_the_space_is_read_from_a_build_function_with_its_scopes(check: Callable
     space = Space.from_json(report.space)
     assert set(space.parameters) == {"kind", "layers", "units_0", "units_1", "lr"}
     assert space.active({"kind": "plain", "lr": 0.01}) == ("kind", "lr")
+
+
+def test_a_users_models_are_looked_at_for_what_a_stack_can_vary(check: Callable[..., CheckReport]) -> None:
+    report = check("noisy", module="cohort_models")
+    assert report.problems == ()
+    assert report.liftable == ("noise", "l1", "l2", "dropout", "rate")
+    assert report.alone is None
+    report = check("scheduled", module="cohort_models")
+    assert report.problems == ()
+    assert (report.liftable, report.alone) == ((), "the learning rate follows a schedule")
 
 
 def test_the_space_of_a_hypermodel_holds_what_its_fit_asks_for(check: Callable[..., CheckReport]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from db import artifacts, models, trials
+from db import artifacts, models
 from db.engine import Database, Session
 from tests import rows
 from tests.rows import Held
@@ -50,7 +50,7 @@ def test_a_shared_checkpoint_stays_until_no_unfinished_trial_resumes_from_it(
         first, second, third = (save(s, "checkpoint", epoch, *cohort) for epoch in (1, 2, 3))
         assert remove_stale_rows(s, study, definition) == [first], "the newest two of each trial stay"
         complete(s, cohort[:2], 1.0, 2.0)
-        assert trials.requeue(s, cohort[2].trial, cohort[2].token, cause="node_lost", message="", log="")
+        assert rows.requeue(s, cohort[2], cause="node_lost")
         assert remove_stale_rows(s, study, definition) == []
         left = [held.trial for held in cohort[2:]]
         assert owners(s, study) == {second: left, third: left}

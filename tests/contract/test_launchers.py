@@ -9,6 +9,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,24 @@ class TestLauncher:
         assert over == set(kept)
         assert dropped not in heard
         assert workers.room(Resources()) >= 1
+
+    def test_trials_that_are_saved_to_be_stopped_wait_at_the_end_of_their_epoch(
+        self, workers: Launcher, make_assignment: MakeAssignment
+    ) -> None:
+        assignment = make_assignment("counting", epochs=500, members=2, seconds=0.05)
+        seldom = replace(assignment, training=replace(assignment.training, checkpoint_seconds=1000.0))
+        workers.start(seldom)
+        result = advance(workers, seldom, 500, 0.3)
+        reports, saved = list(result.reports), list(result.saved)
+        assert not result.held and not saved
+        while not result.held:
+            result = advance(workers, seldom, 500, 20.0, save=True)
+            reports += result.reports
+            saved += result.saved
+        reached = {report.trial: report.epoch for report in reports}
+        assert {item.trial: item.epoch for item in saved} == reached, "one trains on, or was not saved where it stands"
+        assert advance(workers, seldom, 500, 0.2, save=True).reports == ()
+        workers.stop(seldom.id)
 
     def test_dropping_all_trials_frees_the_worker(self, workers: Launcher, make_assignment: MakeAssignment) -> None:
         room = workers.room(Resources())

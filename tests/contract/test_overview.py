@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from db import overview, studies, trials
+from db import overview, studies
 from db.engine import Database, connect
 from db.schema import prepare
 from tests import rows
@@ -149,7 +149,7 @@ def test_every_running_trial_of_the_database_is_read_back(database: Database) ->
         study = rows.study(s, objective="val_loss", trials=3)
         held = [rows.held(s, study) for _ in range(3)]
         assert rows.report(s, held[1], 1, {"val_loss": 1.0}, 1.0, 0.1)
-        assert trials.requeue(s, held[2].trial, held[2].token, cause="oom", message="", log="")
+        assert rows.requeue(s, held[2], cause="oom")
         assert rows.lease(s, held[2].trial) == 2
     with database.read() as s:
         assert [(item.number, item.attempt, item.epoch) for item in overview.running_trials(s)] == [

@@ -13,6 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from db import artifacts, schema, studies, trials
 from db.engine import Database, connect
@@ -79,6 +80,36 @@ def test_an_empty_database_is_prepared_and_then_left_alone(empty_database_url: s
         schema.upgrade(database)
         with database.read() as s:
             assert studies.names(s) == ["digits"]
+
+
+def test_studies_of_the_first_version_are_kept(empty_database_url: str) -> None:
+    """SQLite's table of studies is made anew: rows that point to it stay, and still have to."""
+    with connect(empty_database_url) as database:
+        with database.write() as s:
+            config = schema.configuration()
+            config.attributes["connection"] = s.connection()
+            command.upgrade(config, "0001")
+            for statement in _FIRST_ROWS:
+                s.execute(text(statement))
+        schema.upgrade(database)
+        with database.write() as s:
+            [row] = [studies.get(s, 7)]
+            assert (row.name, row.revision, row.definition, row.term) == ("digits", 0, {"trials": 3}, 4)
+            assert [trial.number for trial in trials.all(s, row.id)] == [0]
+            assert studies.request(s, row.id, "paused")
+        with pytest.raises(IntegrityError), database.write() as s:
+            s.execute(text("DELETE FROM study"))
+
+
+_NOW = "'2026-01-01 00:00:00'"
+_FIRST_ROWS = (
+    f"INSERT INTO search_space (id, hash, schema, created_at) VALUES (1, 'h', 1, {_NOW})",
+    "INSERT INTO study (id, name, state, definition, body_hash, search_space_id, checked, term, created_at) "
+    f"""VALUES (7, 'digits', 'active', '{{"trials": 3}}', 'b', 1, '{{}}', 4, {_NOW})""",
+    "INSERT INTO trial (id, study_id, number, state, token, params, notes, seed, epochs, message, created_at) "
+    f"VALUES (3, 7, 0, 'complete', 0, '{{}}', '{{}}', 1, 0, '', {_NOW})",
+    f"INSERT INTO event (id, study_id, kind, data, at) VALUES (1, 7, 'study_submitted', '{{}}', {_NOW})",
+)
 
 
 def test_another_programs_tables_are_left_alone(empty_database_url: str) -> None:

@@ -35,7 +35,7 @@ def test_both_scores_are_told_with_the_error_of_the_one_to_expect() -> None:
     assert (found.trial, found.chosen_by, found.value, found.standard_error) == (7, 0.984, 0.967, 0.0094)
     assert found.flattered is False, "0.017 is less than twice the standard error of the difference, 0.0115"
     assert found.sentence == (
-        "val_accuracy is 0.984 on the rows that chose among 512, and 0.967 ± 0.0094 on 360 rows that had no part in "
+        "val_accuracy is 0.984 on the rows that chose it among 512, and 0.967 ± 0.0094 on 360 rows that had no part in "
         "it: no worse than by chance. Expect the latter."
     )
 

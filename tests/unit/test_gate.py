@@ -155,3 +155,25 @@ def test_building_may_begin_before_the_first_slice() -> None:
     gate.open(1)
     waiting.join(5)
     assert not waiting.is_alive()
+
+
+def test_trials_that_are_saved_to_be_stopped_finish_their_epoch_and_wait_for_nothing_but_the_end() -> None:
+    """One trains, one has not begun: that one waits at once."""
+    gate = Gate([Member(0, 1, {}, 0), Member(1, 1, {}, 0)])
+    inside, go_on = threading.Event(), threading.Event()
+
+    def each() -> None:
+        inside.set()
+        go_on.wait(5)
+
+    with running(gate, 100, each):
+        gate.open(50)
+        assert inside.wait(5)
+        gate.save()
+        assert not gate.held
+        go_on.set()
+        assert gate.wait(5)
+        assert gate.held
+        gate.open(80)
+        assert gate.wait(0.05)
+        assert len(gate.take().reports) == 1

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 import pytest
 
 from db.tables import Study
-from tuner.active_study import ActiveStudy, Attempt
+from tuner import outcomes
+from tuner.active_study import ActiveStudy
 from tuner.collecting import Running, collect
 from tuner.definition import parse
 from tuner.points import random_point
-from tuner.repeats import Point
+from tuner.tried import Attempt, Point
 from tuner.writing import Rows
 from workers.contract import Cause, Ended, Lost, SliceResult
 
@@ -19,7 +21,7 @@ from workers.contract import Cause, Ended, Lost, SliceResult
 def study(together: int) -> ActiveStudy:
     form = {"name": "study", "data": "examples.digits:load", "cohort": together, "trials": 64, "sampler": "random"}
     definition = parse({**form, "space": {"family": "mlp", "depth": 1, "width": 8}})
-    row = Study(id=1, name="study", state="active", definition=definition.to_json())
+    row = Study(id=1, name="study", state="active", definition=definition.to_json(), checked={})
     study = ActiveStudy(row, 1, [])
     for _ in range(together):
         add(study)
@@ -34,7 +36,7 @@ def add(study: ActiveStudy) -> None:
 
 def begun(study: ActiveStudy) -> Running:
     """What waits is given to a worker."""
-    attempts = {number: Attempt(number, number, 1) for number in study.waiting(0)}
+    attempts = {number: Attempt(number, number, 1) for number in study.waiting(0, time.monotonic())}
     for attempt in attempts.values():
         study.start(attempt)
     return Running(study, attempts, study.definition.epochs)
@@ -42,7 +44,7 @@ def begun(study: ActiveStudy) -> Running:
 
 def lose(running: Running, cause: Cause = "node_lost") -> Rows:
     rows = Rows()
-    collect(running, Lost("a", "w", cause, "The worker is gone."), rows)
+    collect(running, Lost("a", "w", cause, "The worker is gone.", process_end="by signal SIGKILL"), rows)
     return rows
 
 
@@ -54,7 +56,7 @@ def finish(running: Running, *numbers: int) -> None:
 
 def sizes_of_what_waits(study: ActiveStudy) -> list[int]:
     sizes: list[int] = []
-    while group := study.waiting(sum(sizes)):
+    while group := study.waiting(sum(sizes), time.monotonic()):
         if not set(group) & study.points.keys():  # the next ones are new
             break
         sizes.append(len(group))
@@ -88,6 +90,13 @@ def test_a_bad_trial_fails_alone_and_all_others_complete(together: int, most: in
         assert deaths(cohort, {bad}) == most
         ends = {number: point.state for number, point in cohort.points.items()}
         assert ends == {number: "failed" if number == bad else "complete" for number in range(together)}
+
+
+def test_after_a_lost_node_all_go_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "PAUSE_SECONDS", 0.0)
+    cohort = study(16)
+    collect(begun(cohort), Lost("a", "w", "node_lost", "Its node is gone."), Rows())
+    assert sizes_of_what_waits(cohort) == [16]
 
 
 def test_two_bad_trials_are_both_found() -> None:

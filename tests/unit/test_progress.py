@@ -25,7 +25,7 @@ class FakeStudy:
     """The figures that a display asks an active study for."""
 
     def __init__(self, definition: StudyDefinition) -> None:
-        self.definition = definition
+        self.definition, self.state = definition, "active"
         self.counts: dict[str, int] = {}
         self.best: tuple[int, float] | None = None
 
@@ -36,6 +36,9 @@ def test_a_line_says_everything_where_there_is_room() -> None:
     )
     assert replace(FULL, best=None, seconds_left=None, failed=0).text("val_loss") == (
         "26 of 40 trials done, 2 running, 19 pruned, no result yet"
+    )
+    assert replace(FULL, best=None, paused=True).text("val_loss") == (
+        "26 of 40 trials done, 2 running, 19 pruned, 1 failed, no result yet, paused"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.tables import Study
-from tuner.active_study import ActiveStudy, Attempt
+from tuner.active_study import ActiveStudy
 from tuner.definition import parse
 from tuner.errors import InvalidStudy
-from tuner.repeats import Configurations, Point, estimate, mean_curve, numbers_of, state_of
+from tuner.repeats import Configurations, estimate, mean_curve, numbers_of, state_of
+from tuner.tried import Attempt, Point
 
 STATES = ("queued", "running", "complete", "pruned", "failed", "cancelled")
 NUMBERS = st.floats(-1e6, 1e6)
@@ -85,13 +87,13 @@ class Chance:
 
     def rebuilt(self, points: list[Point]) -> ActiveStudy:
         """What a coordinator makes of rows: attempts that were running are queued again."""
-        row = Study(id=1, name="study", state="active", definition=self.definition.to_json())
+        row = Study(id=1, name="study", state="active", definition=self.definition.to_json(), checked={})
         queued = [replace(point, state="queued") if point.state == "running" else point for point in points]
-        return ActiveStudy(row, 1, [replace(point, curve=dict(point.curve), causes=[]) for point in queued])
+        return ActiveStudy(row, 1, [replace(point, curve=dict(point.curve), failures=[]) for point in queued])
 
     def step(self) -> None:
         study = self.study
-        if len(study.running) < 4 and (group := study.waiting(0)):
+        if len(study.running) < 4 and (group := study.waiting(0, time.monotonic())):
             for number in group:
                 study.start(
                     Attempt(number, number, 1, len(study.points[number].curve) if number in study.points else 0)
@@ -130,7 +132,7 @@ def test_a_study_rebuilt_from_its_rows_goes_on_as_the_one_that_lived(
         decided = (study.decide(number, attempt.epoch) for study in (lived, again))
         assert next(decided) == next(decided)
     again.queue.clear()
-    for number in again.waiting(0):
+    for number in again.waiting(0, time.monotonic()):
         if number in begun:
             assert again.proposal(number).params == begun[number], "a repeat that had no row became another point"
     groups: dict[int, set[float]] = {}
@@ -143,7 +145,7 @@ def test_a_study_rebuilt_from_its_rows_goes_on_as_the_one_that_lived(
 def test_a_configuration_is_the_best_only_once_its_repeats_are_all_complete() -> None:
     study = Chance(random.Random(0), repeats=3, trials=6, sampler="random").study
     for number in (0, 1, 2, 3, 4, 5):
-        assert study.waiting(0) == (number,)
+        assert study.waiting(0, time.monotonic()) == (number,)
         study.start(Attempt(number, number, 1))
     for number, value in {0: 0.125, 1: 0.75, 3: 0.375, 4: 0.5, 5: 0.625}.items():
         study.move(number, "complete", value)
@@ -155,14 +157,14 @@ def test_a_configuration_is_the_best_only_once_its_repeats_are_all_complete() ->
 def test_the_repeats_of_a_cohort_are_given_to_one_worker() -> None:
     form = {**FORM, "loop": None, "data": "m:load", "space": {"family": "mlp"}, "sampler": "random"}
     definition = parse({**form, "trials": 20, "repeats": 5})
-    assert definition.together == 5
-    row = Study(id=1, name="study", state="active", definition=definition.to_json())
+    assert definition.together(()) == 5
+    row = Study(id=1, name="study", state="active", definition=definition.to_json(), checked={})
     study = ActiveStudy(row, 1, [])
-    assert study.waiting(0) == (0, 1, 2, 3, 4)
+    assert study.waiting(0, time.monotonic()) == (0, 1, 2, 3, 4)
     assert len({str(study.proposal(number).params) for number in range(5)}) == 1
     wide = parse({**form, "trials": 399, "repeats": 3})
-    study = ActiveStudy(Study(id=1, name="study", state="active", definition=wide.to_json()), 1, [])
-    assert study.waiting(0) == tuple(range(15)), "five whole configurations of the sixteen trials there is room for"
+    study = ActiveStudy(Study(id=1, name="study", state="active", definition=wide.to_json(), checked={}), 1, [])
+    assert study.waiting(0, time.monotonic()) == tuple(range(15)), "five whole configurations of sixteen trials"
     structures = {(study.proposal(n).params["depth"], study.proposal(n).params["width"]) for n in range(15)}
     assert len(structures) == 1
 
@@ -171,7 +173,7 @@ def test_a_rule_compares_configurations_not_repeats_with_each_other() -> None:
     """One good configuration of four whose repeats scatter: trial by trial, not all of its repeats would go on."""
     study = Chance(random.Random(0), repeats=4, trials=16, sampler="random", pruner="asha", grace=2, eta=4).study
     for number in range(16):
-        study.waiting(0)
+        study.waiting(0, time.monotonic())
         study.start(Attempt(number, number, 1))
     for number in range(16):
         study.report(number, 2, (0.1 if number < 4 else 0.25) + number % 4 * 0.1, 0.0)

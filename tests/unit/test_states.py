@@ -13,8 +13,11 @@ TABLES = {"study": states.STUDY, "trial": states.TRIAL, "version": states.VERSIO
 
 LEGAL = {
     "study": {
-        ("active", "stopping"), ("active", "finished"), ("active", "failed"),
-        ("stopping", "stopped"), ("stopping", "finished"), ("stopping", "failed"),
+        ("active", "paused"), ("active", "stopping"), ("active", "cancelling"), ("active", "finished"),
+        ("active", "failed"),
+        ("paused", "active"), ("paused", "stopping"), ("paused", "cancelling"),
+        ("stopping", "cancelling"), ("stopping", "stopped"), ("stopping", "finished"), ("stopping", "failed"),
+        ("cancelling", "cancelled"),
     },
     "trial": {
         ("queued", "running"), ("queued", "cancelled"),
@@ -64,9 +67,9 @@ def test_only_terminal_states_end_a_row(kind: str) -> None:
 
 
 def test_a_state_that_nothing_leads_to_has_no_sources() -> None:
-    for state in ("active", "unheard-of"):
+    for table, state in ((states.VERSION, "staging"), (states.STUDY, "unheard-of")):
         with pytest.raises(IllegalTransition, match=state):
-            states.sources(states.STUDY, state)
+            states.sources(table, state)
     with pytest.raises(IllegalTransition, match="nothing"):
         states.require(states.TRIAL, "unheard-of", "running")
 

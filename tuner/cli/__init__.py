@@ -16,8 +16,8 @@ from tuner.cli.groups import HELP, LazyGroup
 
 COMMANDS = {
     "run": ("tuner.cli.run", "run", "Run a study from a file to its end, or resume it."),
-    "study": ("tuner.cli.studies", "study", "Submit, list, show, wait for and stop studies."),
-    "trial": ("tuner.cli.trials", "trial", "List, show and explain trials."),
+    "study": ("tuner.cli.studies", "study", "Submit, list, show, wait for, pause, stop and change studies."),
+    "trial": ("tuner.cli.trials", "trial", "List, show, explain and cancel trials."),
     "model": ("tuner.cli.models", "model", "Promote, list and roll back models."),
     "serve": ("tuner.cli.service", "serve", "Run a coordinator for every study of the database."),
     "top": ("tuner.cli.top", "top", "Watch every study that has not ended."),
@@ -31,13 +31,18 @@ SYNONYMS = {
     "list": "study list",
     "show": "study show",
     "wait": "study wait",
+    "pause": "study pause",
     "stop": "study stop",
+    "cancel": "study cancel",
+    "set": "study set",
+    "delete": "study delete",
+    "gc": "study gc",
     "explain": "trial explain",
     "promote": "model promote",
     "rollback": "model rollback",
     "upgrade": "db upgrade",
     "start": "run",
-    "resume": "run",
+    "resume": "study resume",
 }
 """What a person may type first, and what it is here."""
 

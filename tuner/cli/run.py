@@ -41,7 +41,7 @@ def run(file: Path, model: str | None, workers: int | None, launcher: str | None
     resumes it where it was. A study that is finished shows its result.
     """
     from tuner.names import check_name
-    from tuner.running import OVER
+    from tuner.verbs import OVER
 
     if model is not None:
         check_name("model", model)

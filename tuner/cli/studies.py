@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tuner.cli import verbs
 from tuner.cli.groups import Group
 from tuner.cli.opened import opened, opened_if_there
 from tuner.cli.output import emit_json, emit_table, output_option
 from tuner.cli.run import FILE, study_from_file
-from tuner.cli.summaries import one_line, show_summary
+from tuner.cli.summaries import NOBODY, one_line, show_summary, unserved
 
 if TYPE_CHECKING:
     from tuner.results import StudySummary
@@ -21,7 +22,7 @@ NAME = click.argument("name")
 
 @click.group(cls=Group)
 def study() -> None:
-    """Submit, list, show, wait for and stop studies."""
+    """Submit, list, show, wait for, pause, stop and change studies."""
 
 
 @study.command()
@@ -32,7 +33,7 @@ def submit(file: Path, output: str) -> None:
 
     A coordinator that serves this database (`tuner serve`) then runs it.
     """
-    from tuner.running import OVER
+    from tuner.verbs import OVER
 
     study = study_from_file(file)
     click.echo("Checking the study: data, model, the corners of its space ...", err=True)
@@ -45,8 +46,8 @@ def submit(file: Path, output: str) -> None:
         f"Its result: tuner study show {now.name}" if now.state in OVER else f"Watch it: tuner study wait {now.name}"
     )
     click.echo(f"Study {now.name!r} is {now.state}. {following}")
-    if _unserved(now):
-        click.echo(_NOBODY, err=True)
+    if unserved(now):
+        click.echo(NOBODY, err=True)
 
 
 @study.command("list")
@@ -62,9 +63,19 @@ def list_studies(output: str) -> None:
     if output == "json":
         emit_json(rows)
         return
-    columns = ("study", "state", "complete", "pruned", "failed", "running", "queued", "best", "created")
+    columns = ("study", "state", "complete", "pruned", "failed", "running", "queued", "best", "created", "waits")
     states = columns[2:7]
-    table = [(r.name, r.state, *(r.counts.get(state, 0) for state in states), r.best_value, r.created_at) for r in rows]
+    table = [
+        (
+            row.name,
+            row.state,
+            *(row.counts.get(state, 0) for state in states),
+            row.best_value,
+            row.created_at,
+            row.waits,
+        )
+        for row in rows
+    ]
     emit_table(columns, table, "There is no study yet. Start one: tuner run STUDY.yaml")
 
 
@@ -115,33 +126,12 @@ def wait(name: str, timeout: float | None, output: str) -> None:
     try:
         study.wait(timeout, _Watch())
     except TimeoutError as late:
-        raise TunerError(f"{late} {_NOBODY if _unserved(study.summary()) else ''}".strip()) from late
+        raise TunerError(f"{late} {NOBODY if unserved(study.summary()) else ''}".strip()) from late
     show_summary(study.summary(), output)
 
 
-@study.command()
-@NAME
-def stop(name: str) -> None:
-    """Start no more trials of the study.
-
-    Those that run are finished, and everything found is kept.
-    """
-    from tuner.api import load_study
-    from tuner.running import OVER
-
-    opened()
-    study = load_study(name)
-    if study.state in OVER:
-        click.echo(f"Study {name!r} is {study.state} already; nothing was changed.")
-        return
-    study.stop()
-    ends = "when its coordinator looks again" if _unserved(study.summary()) else "when its running trials are finished"
-    click.echo(f"Study {name!r} is {study.state}: no more trials start, and it ends {ends}.")
-    if _unserved(study.summary()):
-        click.echo(_NOBODY, err=True)
-
-
-_NOBODY = "No coordinator runs it now: start one with `tuner serve`, or run the study's file with `tuner run`."
+for verb in (verbs.pause, verbs.resume, verbs.stop, verbs.cancel, verbs.set_limits, verbs.delete, verbs.gc):
+    study.add_command(verb)
 
 
 class _Watch:
@@ -156,12 +146,6 @@ class _Watch:
         if line != last:
             self._last = line
             click.echo(line, err=True)
-        if _unserved(now) and not self._told:
+        if unserved(now) and not self._told:
             self._told = True
-            click.echo(_NOBODY, err=True)
-
-
-def _unserved(now: StudySummary) -> bool:
-    from tuner.running import OVER
-
-    return now.state not in OVER and now.coordinator is None
+            click.echo(NOBODY, err=True)

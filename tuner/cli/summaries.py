@@ -28,6 +28,16 @@ def one_line(now: StudySummary) -> str:
     return f"{now.name}: {now.state}, {trials}{best}"
 
 
+NOBODY = "No coordinator runs it now: start one with `tuner serve`, or run the study's file with `tuner run`."
+
+
+def unserved(now: StudySummary) -> bool:
+    """Whether the study has not ended and nobody runs it."""
+    from tuner.verbs import OVER
+
+    return now.state not in OVER and now.coordinator is None
+
+
 def show_summary(
     now: StudySummary, output: str, promoted: PromotedVersion | None = None, dashboard: str | None = None
 ) -> None:
@@ -47,6 +57,8 @@ def _fields(now: StudySummary) -> dict[str, object]:
     return {
         "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
         "coordinator": _coordinator(now),
+        "waits": now.waits,
+        "share": _share(now),
         "trials": _trials(now),
         "failures": ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items())),
         "time": duration(now.seconds),
@@ -75,7 +87,7 @@ def _best(now: StudySummary) -> str | None:
 
 def _final(now: StudySummary) -> str | None:
     """What to expect of the winner, or how to find out."""
-    from tuner.running import OVER
+    from tuner.verbs import OVER
 
     if now.best is None or now.state not in OVER:
         return None
@@ -87,12 +99,21 @@ def _final(now: StudySummary) -> str | None:
 
 def _coordinator(now: StudySummary) -> str | None:
     from tuner.results import process_words
-    from tuner.running import OVER
+    from tuner.verbs import OVER
 
     if now.state in OVER:
         return None
     nobody = "none; `tuner serve`, or `tuner run` of its file, goes on"
     return process_words(now.coordinator) if now.coordinator else nobody
+
+
+def _share(now: StudySummary) -> str | None:
+    from tuner.verbs import OVER
+
+    if now.state in OVER:
+        return None
+    limit = "" if now.workers is None else f", at most {counted(now.workers, 'worker')}"
+    return f"weight {now.weight:g}, priority {now.priority}{limit}"
 
 
 def _trials(now: StudySummary) -> str:

@@ -9,6 +9,7 @@ import click
 from tuner.cli.groups import Group
 from tuner.cli.opened import opened
 from tuner.cli.output import duration, emit_fields, emit_json, emit_table, output_option
+from tuner.cli.summaries import NOBODY, unserved
 
 STUDY = click.argument("study")
 NUMBER = click.argument("number", type=click.IntRange(min=0))
@@ -16,7 +17,7 @@ NUMBER = click.argument("number", type=click.IntRange(min=0))
 
 @click.group(cls=Group)
 def trial() -> None:
-    """List, show and explain trials."""
+    """List, show, explain and cancel trials."""
 
 
 @trial.command("list")
@@ -86,6 +87,26 @@ def explain(study: str, number: int, output: str) -> None:
     if rows:
         click.echo()
         emit_table(("epoch", "decision", "rule", "value", "threshold", "best rivals"), rows, "")
+
+
+@trial.command()
+@STUDY
+@NUMBER
+def cancel(study: str, number: int) -> None:
+    """End a trial now. It counts as cancelled, and what it reported is kept."""
+    from tuner import results, verbs
+
+    database = opened()
+    asked = verbs.cancel_trial(database, study, number)
+    state = results.trial_result(database, study, number).state
+    if asked:
+        click.echo(f"Trial {number} of study {study!r} is {state}, and ends when its coordinator looks again.")
+        if unserved(results.summary(database, study)):
+            click.echo(NOBODY, err=True)
+    elif state in ("queued", "running"):
+        click.echo(f"Trial {number} of study {study!r} was asked to end already; nothing was changed.")
+    else:
+        click.echo(f"Trial {number} of study {study!r} is {state} already; nothing was changed.")
 
 
 def _show_result(result: Any) -> None:

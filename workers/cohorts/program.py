@@ -1,4 +1,4 @@
-"""An epoch of a stack as one compiled function: it loops over the batches inside the graph.
+"""An epoch of a stack of the `mlp` family as one compiled function: it loops over the batches inside the graph.
 
 The functions are traced with shapes left open, and activation and optimizer are chosen inside (`tf.switch_case`), so
 that one trace per depth and loss serves every width, batch size, activation, optimizer and number of members. Members
@@ -18,7 +18,9 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from workers.cohorts.updates import UPDATES
+from workers import models
+from workers.cohorts.noise import dropped
+from workers.cohorts.updates import UPDATES, Settings, Slots, decayed
 
 ACTIVATIONS: dict[str, Any] = {
     "sigmoid": tf.sigmoid,
@@ -38,7 +40,7 @@ SUMS = 3  # per member: data loss, penalty and metric, each times the rows it wa
 Loss = Literal["sparse", "one_hot", "squared"]
 
 _F, _I, _N = tf.float32, tf.int32, tf.int64
-_ROWS = tf.TensorSpec([None, None], _F)
+_ROWS, _HYPER = tf.TensorSpec([None, None], _F), tf.TensorSpec([None, None], tf.float64)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def program(depth: int, loss: Loss) -> Program:
     data = [_ROWS, y, tf.TensorSpec([None], _F)]
     shape = [tf.TensorSpec([depth + 2], _I), tf.TensorSpec([3 * (depth + 1)], _I), tf.TensorSpec([None], _F)]
     scale = [tf.TensorSpec([None], _F), tf.TensorSpec([None], _F)]
-    common = [_ROWS, _ROWS, *shape, scalar, *scale, *data]
+    common = [_ROWS, _HYPER, *shape, scalar, *scale, *data]
     noise = tf.TensorSpec([2], _N)
     training = [(_ROWS, _ROWS), order, *[scalar] * 5, noise, _ROWS]
     compiled = tf.function(network.train, autograph=False, input_signature=[*common, *training])
@@ -85,6 +87,7 @@ class _Network:
 
         `done`: steps that the members have made before batch 0 of this epoch. `noise`: (seed, epoch) of the dropout.
         """
+        rates, hyper = hyper[:, :1], tf.cast(hyper, _F)
 
         def body(step: Any, weights: Any, slots: Any, sums: Any) -> Any:
             rows = order[step * batch : (step + 1) * batch]
@@ -99,8 +102,8 @@ class _Network:
             gradients = tape.gradient(total, parts, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             flat = tf.concat([tf.reshape(item, [tf.shape(weights)[0], -1]) for item in gradients], 1)
             penalty, slope = _penalty(weights, hyper, penalized)
-            given = weights, flat + slope, slots, hyper[:, :1], done + step
-            weights, slots = tf.switch_case(optimizer, [_bound(update, *given) for update in UPDATES.values()])
+            given = weights, flat + slope, slots, rates, done + step
+            weights, slots = tf.switch_case(optimizer, [_bound(_updated, name, *given) for name in models.OPTIMIZERS])
             count = tf.cast(tf.shape(rows)[0], _F)
             return step + 1, weights, slots, sums + count * tf.stack([losses, penalty, metric], 1)
 
@@ -113,6 +116,7 @@ class _Network:
         x: Any, y: Any, row_weight: Any,
     ) -> Any:  # fmt: skip
         """The sums (K, 3) over all rows."""
+        hyper = tf.cast(hyper, _F)
         rows = tf.shape(x)[0]
         parts = self._parts(weights, dims, sizes)
         penalty, _ = _penalty(weights, hyper, penalized)
@@ -168,6 +172,30 @@ def _bound(function: Any, *arguments: Any) -> Any:
     return lambda: function(*arguments)
 
 
+@cache
+def settings_of(optimizer: str) -> Settings:
+    """What Keras gives the optimizer of that name in the `mlp` space, and the name of its class."""
+    with tf.init_scope():  # it may be asked for while a program is traced
+        made = models.OPTIMIZERS[optimizer](1e-3)
+        return {**made.get_config(), "class": type(made).__name__}
+
+
+def _updated(optimizer: str, w: Any, g: Any, slots: Slots, rates: Any, step: Any) -> tuple[Any, Slots]:
+    """Every optimizer of the space gets by with two slots, so that one program can choose among them."""
+    settings = {**settings_of(optimizer), "learning_rate": rates}
+    if settings["weight_decay"] is not None:
+        w = decayed(w, settings)
+    w, new = UPDATES[settings["class"]].rule(w, g, slots, settings, step)
+    return w, (*new, *slots[len(new) :])
+
+
+def first_slots(optimizer: str, weights: Any) -> Slots:
+    """The two slots before the first step, shaped like the weights."""
+    settings = settings_of(optimizer)
+    made = UPDATES[settings["class"]].slots(weights, settings)
+    return (*made, *[tf.zeros_like(weights)] * (2 - len(made)))
+
+
 def _activated(activation: Any, x: Any, slopes: Any) -> Any:
     def prelu(x: Any) -> Any:
         return tf.nn.relu(x) - slopes * tf.nn.relu(-x)
@@ -180,7 +208,7 @@ def _dropped(h: Any, rates: Any, seed: Any) -> Any:
 
     def drop() -> Any:
         draw = tf.random.stateless_uniform(tf.shape(h)[1:], seed)
-        return tf.where(draw >= rates, h / (1 - rates), 0.0)
+        return dropped(h, draw, rates)
 
     return tf.cond(tf.reduce_any(rates > 0), drop, lambda: h)
 

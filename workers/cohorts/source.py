@@ -1,4 +1,4 @@
-"""The data of a study as the tensors that every stack of it trains on."""
+"""The data of a study as the tensors that every stack of the `mlp` family trains on."""
 
 from __future__ import annotations
 

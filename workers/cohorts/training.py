@@ -1,26 +1,27 @@
-"""An assignment of `mlp` trials in slices: grouped into stacks, trained in turns, reported member by member.
+"""The members of an assignment in slices: grouped into stacks, trained in turns, reported member by member.
 
-Nothing runs between two slices, so a stop is not asking again. Members whose networks differ in more than numbers are
+Nothing runs between two slices, so a stop is not asking again. Members whose models differ in more than numbers are
 in different stacks. What is saved at one moment is one artifact: the rows of a stack, the models of the members that
-end in a slice. A checkpoint of a member that was trained otherwise cannot be used here: the trial starts anew.
+end in a slice.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from workers import keras_files, models
+from workers import keras_files
 from workers.checkpoints import Checkpoints
 from workers.cohorts import files
-from workers.cohorts.layout import layout_of
-from workers.cohorts.source import Source, reason_against, source_of
-from workers.cohorts.stack import MOST_NUMBERS, Seat, Shape, Stack, first_row
+from workers.cohorts.placing import Place, places
+from workers.cohorts.stack import Seat, Stack
+from workers.cohorts.structure import Structure
 from workers.contract import Assignment
 from workers.data import Parts, load
 from workers.failures import CannotStack, NonFinite, cause_of, log_of, sentence_of
@@ -31,28 +32,36 @@ from workers.progress import require_finite
 class Cohort:
     """Trains the members of an assignment together. See `workers.worker.Trainer` for its methods."""
 
-    def __init__(self, assignment: Assignment, parts: Parts) -> None:
+    def __init__(self, assignment: Assignment, parts: Parts, places: Mapping[int, Place]) -> None:
+        """`places`: by trial, of every member of the assignment."""
         self._training, self._parts = assignment.training, parts
         self._gate = Gate(assignment.members)
         self._checkpoints = Checkpoints(assignment.training)
         self._stacks: list[Stack] = []
-        self._waiting = list(self._gate.lanes)  # not in a stack yet
         self._finished: dict[Lane, tuple[Seat, list[np.ndarray]]] = {}  # over in this slice, with the best weights
+        self._form(places)
 
     @classmethod
-    def of(cls, assignment: Assignment) -> Cohort:
-        """A cohort of the assignment's members. Raises CannotStack where stacks cannot train on the study's data."""
+    def of(cls, assignment: Assignment) -> tuple[Cohort | None, dict[int, str]]:
+        """A cohort of those members that can be stacked, and by trial the sentence that says why another one cannot.
+
+        Raises DataError and its like where the study's data cannot be had.
+        """
         training = assignment.training
         if training.data is None:
             raise CannotStack("A Keras study needs data: a file with a target column, or 'module:function'.")
         parts = load(training.data, training.import_paths)
-        if reason := reason_against(parts):
-            raise CannotStack(reason)
-        return cls(assignment, parts)
+        found, reasons = places(assignment, parts)
+        members = tuple(member for member in assignment.members if member.trial in found)
+        return cls(replace(assignment, members=members), parts, found) if members else None, reasons
 
     @property
     def progress(self) -> int:
         return self._gate.progress
+
+    @property
+    def held(self) -> bool:
+        return self._gate.held
 
     def start(self) -> None:
         """Nothing to do: building belongs to the first slice."""
@@ -62,12 +71,13 @@ class Cohort:
         self._stacks.clear()
         return True
 
-    def advance(self, until: int, seconds: float, drop: Collection[int]) -> Events:
+    def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         end = time.monotonic() + seconds
         self._gate.drop(drop)
+        if save:
+            self._gate.save()
         for stack in self._stacks:
             stack.drop(drop)
-        self._form()
         while (behind := self._next(until)) is not None:
             self._train(behind, end)
             if time.monotonic() >= end:
@@ -76,59 +86,42 @@ class Cohort:
         return self._gate.take()
 
     def _next(self, until: int) -> Stack | None:
-        """The stack that is behind the others."""
+        """The stack that is behind the others, but for those that were saved to be stopped."""
         self._stacks = [stack for stack in self._stacks if stack.seats]
-        behind = [stack for stack in self._stacks if stack.epoch < until]
+        moving = [stack for stack in self._stacks if not all(seat.lane.held for seat in stack.seats)]
+        behind = [stack for stack in moving if stack.epoch < until]
         return min(behind, key=lambda stack: stack.epoch, default=None)
 
     # --- forming stacks -------------------------------------------------------------------------------------------
 
-    def _form(self) -> None:
-        lanes, self._waiting = [lane for lane in self._waiting if not lane.over], []
-        if not lanes:
-            return
-        source = source_of(self._parts, self._training.seed)
-        grouped: defaultdict[Shape, list[tuple[Seat, tuple[Any, ...]]]] = defaultdict(list)
-        for lane in lanes:
-            try:
-                shape, seat, row = self._seat(lane, source)
-            except Exception as error:
-                _fail([lane], error)
-                continue
+    def _form(self, places: Mapping[int, Place]) -> None:
+        grouped: defaultdict[tuple[Structure, int], list[tuple[Seat, Sequence[Any]]]] = defaultdict(list)
+        for lane in self._gate.lanes:
+            place = places[lane.member.trial]
+            seat = Seat(lane, place.hyper)
+            rows = self._resumed(seat, place.structure) or place.rows
             if seat.progress.over(self._training):
-                self._finish(seat, shape, row[1])
+                self._finish(seat, place.structure, rows[1])
             else:
-                grouped[shape].append((seat, row))
-        for shape, members in grouped.items():
-            most = max(1, MOST_NUMBERS // shape.layout.size)
-            for first in range(0, len(members), most):
-                seats, rows = zip(*members[first : first + most], strict=True)
-                self._stacks.append(Stack(shape, source, seats, rows))
-                how = _how(shape, len(seats), len(members))
+                grouped[place.structure, seat.progress.epoch].append((seat, rows))
+        for (structure, _), members in grouped.items():
+            for first in range(0, len(members), structure.most):
+                seats, begun = zip(*members[first : first + structure.most], strict=True)
+                self._stacks.append(Stack(structure, seats, begun))
+                how = _how(structure, len(seats), len(members))
                 for seat in seats:
                     seat.lane.trained(how)
 
-    def _seat(self, lane: Lane, source: Source) -> tuple[Shape, Seat, tuple[Any, ...]]:
-        params = models.complete(lane.member.params)
-        outputs = int(source.offset.shape[0])
-        layout = layout_of(params, int(source.train.x.shape[1]), outputs)
-        seat = Seat(lane, (params["learning_rate"], params["l1"], params["l2"], params["dropout"]))
-        row = self._resumed(seat, layout.size)
-        if row is None:
-            row = first_row(layout.initial(lane.member.seed, params["dropout"] > 0), params["optimizer"])
-        shape = Shape(layout, params["activation"], params["optimizer"], params["batch_size"], seat.progress.epoch)
-        return shape, seat, row
-
-    def _resumed(self, seat: Seat, size: int) -> tuple[Any, ...] | None:
+    def _resumed(self, seat: Seat, structure: Structure) -> Sequence[Any] | None:
         folder = self._checkpoints.open(seat.lane)
         if folder is None:
             return None
         try:
-            row, seat.progress = files.read(folder, seat.lane.member.trial, size)
+            rows, seat.progress = files.read(folder, seat.lane.member.trial, structure.shapes())
         except keras_files.NotThisModel as error:
             self._checkpoints.refuse(seat.lane, error)
             return None
-        return tuple(tf.constant(item) for item in row)
+        return [tf.constant(item) for item in rows]
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -164,6 +157,8 @@ class Cohort:
             progress = {seat.lane.member.trial: seat.progress for seat in stack.seats}
             content = files.content(stack.rows(), progress)
             self._checkpoints.save("checkpoint", dict.fromkeys(lanes, stack.epoch), content)
+        for lane in lanes:
+            lane.held |= lane.saving
 
     def _look_at(self, stack: Stack, seat: Seat, metrics: Mapping[str, float]) -> None:
         try:
@@ -172,11 +167,11 @@ class Cohort:
             _fail([seat.lane], error)
             return
         if seat.progress.over(self._training):
-            self._finish(seat, stack.shape, stack.best_row(seat))
+            self._finish(seat, stack.structure, stack.best_row(seat))
 
-    def _finish(self, seat: Seat, shape: Shape, best: Any) -> None:
+    def _finish(self, seat: Seat, structure: Structure, best: Any) -> None:
         """Take a member's best weights, which the model that Keras builds for it takes, out of its stack."""
-        self._finished[seat.lane] = seat, shape.layout.weights(np.asarray(best))
+        self._finished[seat.lane] = seat, structure.arrays(np.asarray(best))
 
     def _save_finished(self) -> None:
         """Save the models of the members that are over, as one artifact, and end their trials."""
@@ -200,12 +195,9 @@ def _fail(lanes: Iterable[Lane], error: Exception) -> None:
             lane.end(cause_of(error), sentence_of(error), log_of(error))
 
 
-def _how(shape: Shape, members: int, alike: int) -> str:
+def _how(structure: Structure, members: int, alike: int) -> str:
     """How the members of a stack are trained, in words. `alike`: how many of the assignment have their structure."""
-    program = f"program: mlp, depth {shape.layout.depth}"
     if members > 1:
-        return f"in a cohort of {members} ({program})"
-    if alike > 1:
-        size = shape.layout.size
-        return f"alone ({program}): a stack holds at most {MOST_NUMBERS:,} weights, and each trial has {size:,}"
-    return f"alone ({program}): the only trial of its structure in its assignment"
+        return f"in a cohort of {members} (program: {structure.label})"
+    reason = structure.limit if alike > 1 else "the only trial of its structure in its assignment"
+    return f"alone (program: {structure.label}): {reason}"

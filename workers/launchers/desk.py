@@ -35,13 +35,13 @@ def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def _begin(worker: Worker, assignment: dict[str, Any], until: int, seconds: float, drop: list[int]) -> Any:
+def _begin(worker: Worker, assignment: dict[str, Any], *asked: Any) -> Any:
     worker.start(Assignment.from_json(assignment))
-    return _advance(worker, until, seconds, drop)
+    return _advance(worker, *asked)
 
 
-def _advance(worker: Worker, until: int, seconds: float, drop: list[int]) -> Any:
-    return worker.advance(until, seconds, drop).to_json()
+def _advance(worker: Worker, until: int, seconds: float, drop: list[int], save: bool) -> Any:
+    return worker.advance(until, seconds, drop, save).to_json()
 
 
 def _stop(worker: Worker) -> None:

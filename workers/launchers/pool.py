@@ -83,7 +83,9 @@ class Pool:
         slot.remaining = {member.trial for member in assignment.members}
         return slot.link.name
 
-    def advance(self, assignment: str, until: int, seconds: float, drop: Collection[int] = ()) -> None:
+    def advance(
+        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+    ) -> None:
         slot = self._holder(assignment)
         if slot is None:
             if any(isinstance(item, Lost) and item.assignment == assignment for item in self._ready):
@@ -92,7 +94,7 @@ class Pool:
         if slot.awaits is not None:
             raise LauncherError(f"A slice of {assignment!r} is outstanding. Poll its answer before asking for more.")
         slot.remaining -= set(drop)
-        arguments: list[Any] = [until, seconds, sorted(drop)]
+        arguments: list[Any] = [until, seconds, sorted(drop), save]
         allowance = seconds + self._patience(slot)
         if slot.begun or slot.assignment is None:
             self._ask(slot, "slice", "advance", arguments, allowance)
@@ -271,7 +273,7 @@ class Pool:
             return
         log = self._end(slot)
         if slot.assignment is not None:
-            lost = Lost(slot.assignment.id, slot.link.name, gone.cause, gone.message, gone.log or log)
+            lost = Lost(slot.assignment.id, slot.link.name, gone.cause, gone.message, gone.log or log, gone.process_end)
             self._ready.append(lost)
         slot.outcome = Gone(gone.cause, gone.message, gone.log or log)
 

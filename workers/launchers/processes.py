@@ -108,7 +108,7 @@ class Child:
         killed_for_memory = status == -signal.SIGKILL and (oom_kills() or 0) > (self._oom_kills or 0)
         reason = " when the machine's memory was exhausted" if killed_for_memory else ""
         message = f"Worker {self.name} (process {self.process.pid}) ended {how_ended(status)}{reason}."
-        return Gone("oom" if killed_for_memory else "node_lost", message)
+        return Gone("oom" if killed_for_memory else "node_lost", message, process_end=how_ended(status))
 
     def end(self) -> str:
         try:

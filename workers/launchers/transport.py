@@ -24,6 +24,7 @@ class Gone:
     cause: Cause
     message: str
     log: str = ""
+    process_end: str = ""  # how the process ended: "with exit code 3", "by signal SIGKILL"; "": its machine is gone
 
 
 class Link(Protocol):

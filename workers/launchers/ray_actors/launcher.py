@@ -204,7 +204,8 @@ class ActorLink:
         if isinstance(error, RayActorError) and error.actor_init_failed:
             return Gone("node_lost", f"{who} could not start: {last_line(error)}", log)
         if "unexpected" in text and "connection error" in text:
-            return Gone("node_lost", f"{who} ended unexpectedly: it was killed, crashed, or left by os._exit.", log)
+            message = f"{who} ended unexpectedly: it was killed, crashed, or left by os._exit."
+            return Gone("node_lost", message, log, process_end="unexpectedly")
         return Gone("node_lost", f"{who} is gone: {last_line(error)}", log)
 
     def _output(self) -> str:

@@ -1,0 +1,286 @@
+"""Users' own models trained together give what each gives alone: held against Keras' own `fit`, trial by trial."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workers.contract import Assignment, Member, Training
+from workers.gate import Events
+from workers.worker import Trainer, Turns, Worker
+
+pytestmark = pytest.mark.tensorflow
+
+EPOCHS = 2
+HERE = str(Path(__file__).parent)
+POINTS = (
+    {"rate": 1e-3, "l1": 0.0, "l2": 0.0, "batch_size": 16},
+    {"rate": 3e-2, "l1": 1e-3, "l2": 1e-2, "batch_size": 16},
+)
+
+Make = Callable[..., Training]
+
+
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    monkeypatch.setattr(sys, "path", [HERE, *sys.path])
+
+    def make(model: str, data: str = "keras_models:blobs", **changes: Any) -> Training:
+        values: dict[str, Any] = {
+            "study": "cohorts",
+            "model": f"cohort_models:{model}",
+            "loop": False,
+            "space": None,
+            "data": {"function": data},
+            "objective": "val_data_loss",
+            "direction": "minimize",
+            "epochs": EPOCHS,
+            "patience": None,
+            "checkpoint_seconds": 1e9,
+            "artifacts": str(tmp_path / "artifacts"),
+            "seed": 5,
+            "import_paths": (HERE,),
+        }
+        return Training(**{**values, **changes})
+
+    return make
+
+
+def assignment(training: Training, points: Sequence[dict[str, Any]]) -> Assignment:
+    members = tuple(Member(number, 1, params, 100 + number) for number, params in enumerate(points))
+    return Assignment("models", training, members)
+
+
+def cohort_of(training: Training, points: Sequence[dict[str, Any]]) -> tuple[Any, dict[int, str]]:
+    from workers.cohorts.training import Cohort
+
+    return Cohort.of(assignment(training, points))
+
+
+def together(training: Training, points: Sequence[dict[str, Any]] = POINTS) -> Events:
+    cohort, reasons = cohort_of(training, points)
+    assert not reasons
+    return finished(cohort)
+
+
+def finished(trainer: Trainer) -> Events:
+    trainer.start()
+    events = trainer.advance(EPOCHS, 300.0, ())
+    assert trainer.stop(20.0)
+    return events
+
+
+def curves(events: Events) -> dict[tuple[int, int], dict[str, float]]:
+    return {(report.trial, report.epoch): report.metrics for report in events.reports}
+
+
+def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: Events) -> dict[int, list[np.ndarray]]:
+    """The weights of the saved models, read as promotion reads them: into a model that was built anew."""
+    from workers import keras_files, models
+    from workers.data import load
+
+    assert training.data is not None
+    parts = load(training.data, training.import_paths)
+    found = {}
+    for item in events.saved:
+        model = models.build(training, points[item.trial], parts).model
+        keras_files.build_variables(model, parts)
+        keras_files.load_finished(model, Path(training.artifacts) / item.key, item.trial)
+        found[item.trial] = model.get_weights()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ("dense", "keras_models:weighted"),
+        ("normalized", "keras_models:blobs"),
+        ("convolved", "keras_models:blobs"),
+        ("measured", "keras_models:prices"),
+        ("wide_and_deep", "cohort_models:halves"),
+    ],
+)
+def test_members_equal_trials_that_train_alone(training: Make, model: str, data: str) -> None:
+    """90 rows in batches of 16 leave a partial one."""
+    described = training(model, data)
+    stacked = together(described)
+    weights = saved_weights(described, POINTS, stacked)
+    single = finished(Turns(assignment(described, POINTS)))
+    expected = curves(single)
+    assert curves(stacked).keys() == expected.keys()
+    for key, metrics in curves(stacked).items():
+        assert metrics == pytest.approx(expected[key], rel=2e-5, abs=2e-6), key
+    assert {ended.cause for ended in stacked.ended} == {None}
+    for trial, arrays in saved_weights(described, POINTS, single).items():
+        for ours, theirs in zip(weights[trial], arrays, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ("recurrent", "keras_models:blobs"),
+        ("embedded", "cohort_models:words"),
+        ("subclassed", "keras_models:blobs"),
+    ],
+)
+def test_a_model_that_the_comparison_finds_equal_is_stacked(training: Make, model: str, data: str) -> None:
+    assert sorted(curves(together(training(model, data)))) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+
+
+def test_noise_does_not_depend_on_the_company(training: Make) -> None:
+    points = [{**POINTS[0], "noise": noise, "dropout": rate} for noise, rate in ((0.0, 0.0), (0.3, 0.2), (0.1, 0.5))]
+    all_three = curves(together(training("noisy"), points))
+    two = curves(together(training("noisy"), points[:2]))
+    assert all(all_three[key] == pytest.approx(metrics, rel=1e-5) for key, metrics in two.items())
+    quiet = curves(finished(Turns(assignment(training("noisy"), points[:1]))))
+    assert all(all_three[key] == pytest.approx(metrics, rel=2e-5, abs=2e-6) for key, metrics in quiet.items())
+
+
+def test_code_that_no_configuration_shows_is_found_by_comparing_every_member(training: Make) -> None:
+    points = [{**POINTS[0], "factor": factor} for factor in (1.0, 1.0, 1.5)]
+    cohort, reasons = cohort_of(training("scaled"), points)
+    assert [seat.lane.member.trial for stack in cohort._stacks for seat in stack.seats] == [0, 1]
+    assert reasons.keys() == {2}
+    assert reasons[2].startswith("a stack would train the model otherwise than Keras: ")
+
+
+def test_trials_of_an_assignment_that_cannot_be_stacked_train_alone_beside_the_others(training: Make) -> None:
+    worker = Worker("mixed")
+    points = [{**POINTS[0], "factor": factor} for factor in (1.0, 1.0, 1.5)]
+    worker.start(assignment(training("scaled"), points))
+    ended: dict[int, Any] = {}
+    reports = []
+    while len(ended) < 3:
+        result = worker.advance(EPOCHS, 60.0)
+        ended |= {item.trial: item.cause for item in result.ended}
+        reports += [(report.trial, report.epoch) for report in result.reports]
+    worker.stop(20.0)
+    assert ended == {0: None, 1: None, 2: None}
+    assert sorted(reports) == [(trial, epoch) for trial in range(3) for epoch in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("cohort_models:scheduled", "the learning rate follows a schedule"),
+        ("cohort_models:clipped", "the optimizer clips gradients (clipnorm=1.0)"),
+        ("cohort_models:active", "the layer hidden has an activity regularizer"),
+        ("cohort_models:bounded", "has a constraint"),
+        ("cohort_models:looked_up", "the layer words is an Embedding: Adam takes another step"),
+        ("keras_models:own_step", "the model has a train_step of its own"),
+        ("keras_models:OwnFit", "the HyperModel has a fit of its own"),
+    ],
+)
+def test_what_a_stack_cannot_do_as_keras_does_trains_alone(training: Make, model: str, sentence: str) -> None:
+    data = "cohort_models:words" if "looked_up" in model else "keras_models:blobs"
+    cohort, reasons = cohort_of(replace(training("dense", data), model=model), POINTS)
+    assert cohort is None
+    assert all(sentence in reasons[trial] for trial in (0, 1))
+
+
+def test_a_trial_goes_on_the_way_it_began(training: Make) -> None:
+    """From its rows in whatever company, also alone; and alone from what `fit` has saved."""
+    described = training("dense", checkpoint_seconds=0.0)
+    expected = curves(together(training("dense")))
+    cohort, _ = cohort_of(described, POINTS)
+    saved = cohort.advance(1, 60.0, ()).saved
+    member = Member(1, 2, POINTS[1], 101, saved[1].key)
+    from workers.cohorts.training import Cohort
+
+    resumed, _ = Cohort.of(Assignment("resumed", described, (member,)))
+    assert resumed is not None
+    (report,) = resumed.advance(EPOCHS, 60.0, ()).reports
+    assert report.epoch == 2
+    assert report.metrics == pytest.approx(expected[1, 2], rel=1e-5, abs=1e-6)
+    other = Member(1, 2, POINTS[1], 101, "a/checkpoint/of/fit")
+    assert Cohort.of(Assignment("resumed", described, (other,))) == (
+        None,
+        {1: "it began alone, and goes on from its checkpoint"},
+    )
+
+
+def test_a_pattern_is_traced_once(training: Make) -> None:
+    from workers.cohorts.lifted import LiftedModels
+
+    traced = []
+    for points in (POINTS, [{**POINTS[0], "batch_size": 32, "rate": 1e-2}] * 3):
+        cohort, _ = cohort_of(training("dense"), points)
+        (stack,) = cohort._stacks
+        assert isinstance(stack.structure, LiftedModels)
+        traced.append(stack.structure.pattern)
+        finished(cohort)
+    assert traced[0] is traced[1]
+    assert traced[0].train.experimental_get_tracing_count() == 1
+
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "SGD": {"momentum": 0.0, "nesterov": False},
+    "RMSprop": {"centered": False},
+    "Adagrad": {},
+    "Adadelta": {},
+    "Adam": {"amsgrad": False},
+    "AdamW": {"amsgrad": True},
+    "Nadam": {},
+    "Adamax": {},
+    "Ftrl": {"l1_regularization_strength": 1e-2, "beta": 0.1, "l2_shrinkage_regularization_strength": 1e-3},
+    "Lion": {},
+}
+"""By the names of Keras' classes, each with what members may not differ in."""
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@settings(max_examples=4, deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "learning_rate": st.floats(1e-4, 1e-1),
+                "weight_decay": st.floats(0.0, 0.1),
+                "momentum": st.floats(0.0, 0.95),
+                "rho": st.floats(0.5, 0.99),
+                "beta_1": st.floats(0.5, 0.99),
+                "beta_2": st.floats(0.9, 0.999),
+                "epsilon": st.floats(1e-8, 1e-3),
+            }
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.booleans(),
+)
+def test_every_optimizer_steps_as_keras_does(name: str, rates: list[dict[str, float]], other: bool) -> None:
+    """`other`: nesterov, centered or amsgrad, where there is one."""
+    import keras
+    import tensorflow as tf
+
+    from workers.cohorts.updates import UPDATES, decayed
+
+    fixed = {key: value if not isinstance(value, bool) else other for key, value in OPTIMIZERS[name].items()}
+    make = getattr(keras.optimizers, name)
+    known = make().get_config().keys()
+    own = [{key: value for key, value in rate.items() if key in known} for rate in rates]
+    optimizers = [make(**{**fixed, **rate}) for rate in own]
+    config = optimizers[0].get_config()
+    lifted = {key: tf.constant([[rate[key]] for rate in own], tf.float64) for key in own[0]}
+    random = np.random.default_rng(0)
+    variables = [keras.Variable(random.normal(size=7).astype("float32")) for _ in own]
+    weights = tf.stack([variable.value for variable in variables])
+    slots = tuple(tf.stack(slot) for slot in zip(*(UPDATES[name].slots(row, config) for row in weights), strict=True))
+    for step in range(4):
+        gradients = random.normal(size=weights.shape).astype("float32")
+        weights, slots = UPDATES[name].rule(
+            decayed(weights, lifted), tf.constant(gradients), slots, {**config, **lifted}, step
+        )
+        for optimizer, variable, gradient in zip(optimizers, variables, gradients, strict=True):
+            optimizer.apply([tf.constant(gradient)], [variable])
+    for row, variable in zip(weights.numpy(), variables, strict=True):
+        np.testing.assert_allclose(row, variable.numpy(), rtol=2e-5, atol=2e-6)

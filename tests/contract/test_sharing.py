@@ -1,0 +1,96 @@
+"""Several studies on the same workers: shares by weight, limits, priorities that take workers, and why one waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from db import studies, trials
+from tests.bench import Bench
+from tests.crowd import Crowd
+from tuner import coordinator as coordinating
+from tuner import verbs
+from tuner.results import summary
+
+SHORT: dict[str, Any] = {"loop": "paced", "epochs": 2, "trials": 2000}
+LONG: dict[str, Any] = {"loop": "paced", "epochs": 300, "trials": 8, "checkpoint_seconds": 1000.0}
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(coordinating, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(coordinating, "LOOK_SECONDS", 0.05)
+    return make_bench("crowd", workers=4)
+
+
+def busy(bench: Bench) -> Counter[str]:
+    """Workers by study."""
+    assert isinstance(bench.launcher, Crowd)
+    held = [worker["assignment"] for worker in bench.launcher.describe() if worker["assignment"]]
+    return Counter(bench.launcher.assignments[name].training.study for name in held)
+
+
+def waits(bench: Bench, name: str) -> str | None:
+    with bench.database.read() as s:
+        return next(entry.waits for entry in studies.listing(s) if entry.name == name)
+
+
+def test_workers_are_shared_by_weight_and_a_new_weight_counts_at_once(bench: Bench) -> None:
+    bench.submit("heavy", **SHORT, weight=3)
+    bench.submit("light", **SHORT)
+    bench.run(lambda: busy(bench) == {"heavy": 3, "light": 1})
+    verbs.edit(bench.database, "light", {"weight": 3})
+    bench.run(lambda: busy(bench) == {"heavy": 2, "light": 2})
+    verbs.edit(bench.database, "heavy", {"workers": 1})
+    bench.run(lambda: busy(bench) == {"heavy": 1, "light": 3})
+
+
+def test_a_study_of_the_same_priority_waits_and_is_told_for_whom(bench: Bench) -> None:
+    bench.submit("first", **LONG, weight=2)
+    bench.run(lambda: busy(bench) == {"first": 4})
+    bench.submit("second", **SHORT)
+    bench.run(lambda: waits(bench, "second") is not None)
+    assert waits(bench, "second") == "4 of 4 workers are used by first (weight 2)"
+    assert busy(bench) == {"first": 4}
+    verbs.ask(bench.database, "first", verbs.CANCEL)
+    bench.run(lambda: busy(bench) == {"second": 4} and waits(bench, "second") is None)
+    assert {trial.token for trial in bench.trials("first")} == {1}, "a worker was taken from it"
+
+
+def test_a_higher_priority_takes_workers_and_what_it_took_them_from_goes_on_after_it(bench: Bench) -> None:
+    bench.submit("low", **{**LONG, "trials": 4, "epochs": 80})
+    bench.run(lambda: busy(bench) == {"low": 4} and all(trial.epochs >= 2 for trial in bench.trials("low")))
+    bench.submit("high", "paced", trials=3, epochs=30, priority=5)
+    bench.run(lambda: busy(bench)["high"] == 3)
+    assert busy(bench) == {"high": 3, "low": 1}, "it took more workers than it has trials"
+    bench.finish("high", "low")
+    counts = [summary(bench.database, name).counts for name in ("high", "low")]
+    assert counts == [{"complete": 3}, {"complete": 4}]
+    assert sorted(trial.token for trial in bench.trials("low")) == [1, 2, 2, 2]
+    with bench.database.read() as s:
+        for trial in [trial for trial in bench.trials("low") if trial.token == 2]:
+            first, second = trials.attempts(s, trial.id)
+            assert (first.cause, first.message) == ("cancelled", "Study high has the higher priority 5.")
+            assert second.resumed_from is not None and second.resumed_from >= 2, "it was not saved before"
+
+
+def test_nothing_of_a_lower_priority_starts_while_a_higher_one_is_short(bench: Bench) -> None:
+    bench.submit("low", **SHORT)
+    bench.submit("high", **SHORT, priority=1)
+    bench.run(lambda: busy(bench) == {"high": 4} and waits(bench, "low") is not None)
+    before = len(bench.trials("low"))
+    bench.run(lambda: len(bench.trials("high")) >= 20)
+    assert len(bench.trials("low")) == before
+    assert waits(bench, "low") == "high comes first (priority 1)"
+    verbs.ask(bench.database, "high", verbs.PAUSE)
+    bench.run(lambda: busy(bench) == {"low": 4} and waits(bench, "low") is None)
+
+
+def test_a_study_that_no_node_can_run_says_so_and_holds_back_nobody(bench: Bench) -> None:
+    bench.submit("impossible", **SHORT, gpus_per_trial=1, priority=9)
+    bench.submit("plain", **SHORT)
+    bench.run(lambda: busy(bench) == {"plain": 4} and waits(bench, "impossible") is not None)
+    assert waits(bench, "impossible") == "A trial asks for 1 GPUs, and there are none."

@@ -1,0 +1,233 @@
+"""Pause, resume, stop, cancel and edits while a coordinator runs the study: what each means, and when it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+
+from db import reports, states, studies, trials
+from db.engine import Database
+from db.tables import Attempt
+from tests import rows
+from tests.bench import Bench
+from tuner import running, verbs
+from tuner.coordinator import Coordinator
+from tuner.definition import StudyDefinition
+from tuner.errors import InvalidInput, UnknownName
+from tuner.results import study_row, summary
+
+LONG: dict[str, Any] = {"loop": "paced", "epochs": 400, "trials": 6, "checkpoint_seconds": 1000.0}
+"""Trials that nothing but a verb saves before their end."""
+
+
+def epochs(bench: Bench) -> int:
+    return summary(bench.database, "study").epochs
+
+
+def attempts(bench: Bench, number: int) -> list[Attempt]:
+    with bench.database.read() as s:
+        return trials.attempts(s, bench.trials("study")[number].id)
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    return make_bench("crowd", workers=2)
+
+
+def test_a_paused_study_gives_its_workers_back_and_goes_on_where_it_was(bench: Bench) -> None:
+    bench.submit("study", **{**LONG, "trials": 2, "epochs": 60})
+    bench.run(lambda: epochs(bench) >= 6)
+    assert verbs.ask(bench.database, "study", verbs.PAUSE)
+    bench.run(lambda: {trial.state for trial in bench.trials("study")} == {"queued"})
+    bench.run(lambda: bench.launcher.room(StudyDefinition(name="any").resources()) == 2)
+    before = epochs(bench)
+    for _ in range(5):
+        bench.coordinator.step()
+    assert (bench.state("study"), epochs(bench)) == ("paused", before)
+    assert verbs.ask(bench.database, "study", verbs.RESUME)
+    bench.finish("study")
+    assert bench.state("study") == "finished"
+    for number in (0, 1):
+        first, second = attempts(bench, number)
+        assert (first.cause, first.message, second.cause) == ("cancelled", "The study was paused.", None)
+        with bench.database.read() as s:
+            curve = reports.curve(s, bench.trials("study")[number].id)
+        assert [report.epoch for report in curve] == list(range(1, 61))
+        assert second.resumed_from == sum(report.token == 1 for report in curve), "epochs were trained twice"
+
+
+def test_a_trial_that_cannot_be_saved_is_paused_all_the_same(bench: Bench) -> None:
+    bench.submit("study", **{**LONG, "loop": "forgetful", "trials": 1, "epochs": 30})
+    bench.run(lambda: epochs(bench) >= 3)
+    verbs.ask(bench.database, "study", verbs.PAUSE)
+    bench.run(lambda: [trial.state for trial in bench.trials("study")] == ["queued"])
+    verbs.ask(bench.database, "study", verbs.RESUME)
+    bench.finish("study")
+    assert [attempt.resumed_from for attempt in attempts(bench, 0)] == [0, 0]
+    assert summary(bench.database, "study").counts == {"complete": 1}
+
+
+def test_a_paused_study_stays_paused_under_the_next_coordinator_and_can_be_stopped(bench: Bench) -> None:
+    bench.submit("study", **LONG)
+    bench.run(lambda: epochs(bench) >= 2)
+    verbs.ask(bench.database, "study", verbs.PAUSE)
+    bench.coordinator.close()
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    for _ in range(5):
+        bench.coordinator.step()
+    assert {trial.state for trial in bench.trials("study")} == {"queued"}
+    verbs.ask(bench.database, "study", verbs.STOP)
+    bench.finish("study")
+    assert bench.state("study") == "stopped"
+    assert {trial.state for trial in bench.trials("study")} == {"cancelled"}
+
+
+def test_running_a_paused_study_resumes_it(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("inline")
+    bench.submit("study", trials=2)
+    assert verbs.ask(bench.database, "study", verbs.PAUSE)
+    definition = StudyDefinition.from_json(study_row(bench.database, "study").definition)
+    running.run(definition, replace(bench.settings, launcher="inline"))
+    assert summary(bench.database, "study").counts == {"complete": 2}
+
+
+def test_what_nobody_followed_is_followed_by_the_next_coordinator(bench: Bench) -> None:
+    bench.submit("study", **LONG)
+    bench.run(lambda: epochs(bench) >= 2)
+    bench.coordinator.close()
+    assert verbs.cancel_trial(bench.database, "study", 0)
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.run(lambda: bench.trials("study")[0].state == "cancelled" and bench.trials("study")[1].state == "running")
+    bench.coordinator.close()
+    verbs.ask(bench.database, "study", verbs.CANCEL)
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.finish("study")
+    assert bench.state("study") == "cancelled"
+    assert {trial.state for trial in bench.trials("study")} == {"cancelled"}
+
+
+def test_cancelling_a_study_ends_its_running_trials_and_keeps_what_was_found(bench: Bench) -> None:
+    bench.submit("study", **{**LONG, "epochs": 8, "trials": 500})
+    bench.run(lambda: summary(bench.database, "study").counts.get("complete", 0) >= 2)
+    assert verbs.ask(bench.database, "study", verbs.CANCEL)
+    bench.finish("study")
+    row, found = study_row(bench.database, "study"), bench.trials("study")
+    assert (row.state, row.reason) == ("cancelled", "cancelled on request")
+    ends = {(trial.state, trial.cause) for trial in found}
+    assert ("complete", None) in ends
+    assert ends <= {("complete", None), ("cancelled", "cancelled")}
+    assert all(trial.message == "The study was cancelled." for trial in found if trial.state == "cancelled")
+    assert bench.launcher.room(StudyDefinition(name="any").resources()) == 2
+
+
+def test_a_running_and_a_queued_trial_can_be_cancelled_alone(bench: Bench) -> None:
+    bench.submit("study", **{**LONG, "trials": 3, "epochs": 50}, workers=1)
+    bench.run(lambda: epochs(bench) >= 2)
+    verbs.ask(bench.database, "study", verbs.PAUSE)  # so that trial 0 waits
+    bench.run(lambda: [trial.state for trial in bench.trials("study")] == ["queued"])
+    assert verbs.cancel_trial(bench.database, "study", 0)
+    assert not verbs.cancel_trial(bench.database, "study", 0), "it was asked for already"
+    bench.run(lambda: bench.trials("study")[0].state == "cancelled")
+    verbs.ask(bench.database, "study", verbs.RESUME)
+    bench.run(lambda: len(bench.trials("study")) == 2 and bench.trials("study")[1].epochs >= 2)
+    assert verbs.cancel_trial(bench.database, "study", 1)
+    bench.finish("study")
+    assert [(trial.state, trial.message) for trial in bench.trials("study")] == [
+        ("cancelled", ""), ("cancelled", "The trial was cancelled."), ("complete", ""),
+    ]  # fmt: skip
+    assert not verbs.cancel_trial(bench.database, "study", 2), "it has ended"
+    with pytest.raises(InvalidInput, match="has no trial 3"):
+        verbs.cancel_trial(bench.database, "study", 3)
+
+
+def test_a_trial_is_cancelled_out_of_an_assignment_whose_others_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three take turns, and whose turn is first is not said: one that has not begun is cancelled."""
+    monkeypatch.setattr(StudyDefinition, "together", 3)
+    bench.submit("study", **{**LONG, "trials": 3, "epochs": 40})
+    bench.run(lambda: any(trial.epochs for trial in bench.trials("study")))
+    waiting = next(trial.number for trial in bench.trials("study") if not trial.epochs)
+    assert verbs.cancel_trial(bench.database, "study", waiting)
+    bench.finish("study")
+    ends = {trial.number: (trial.state, trial.token) for trial in bench.trials("study")}
+    assert ends == {n: ("cancelled" if n == waiting else "complete", 1) for n in range(3)}
+
+
+def test_limits_can_be_changed_while_a_study_runs(bench: Bench) -> None:
+    bench.submit("study", "paced", epochs=10, trials=500)
+    bench.run(lambda: len(bench.trials("study")) >= 2)
+    known = len(bench.trials("study"))
+    verbs.edit(bench.database, "study", {"trials": known + 2, "workers": 1, "max_seconds": 1000})
+    bench.finish("study")
+    assert bench.state("study") == "finished"
+    assert study_row(bench.database, "study").definition["max_seconds"] == 1000
+    assert known + 2 <= len(bench.trials("study")) <= known + 4  # what began before the edit was seen counts
+    bench.submit("study", "paced", epochs=10, trials=500)  # still the same study
+    with pytest.raises(InvalidInput, match="is finished already"):
+        verbs.edit(bench.database, "study", {"trials": 600})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"wieght": 2}, "`wieght` is not a field. Did you mean `weight`"),
+        ({"epochs": 9}, "`epochs` says what the study is and cannot be changed"),
+        ({"weight": 0, "workers": "four"}, "`weight` is 0; .*\n`workers` is the text 'four'"),
+        ({"trials": 1}, "`trials` is 1, and the study has 2 already"),
+    ],
+)
+def test_a_wrong_change_is_refused_and_nothing_is_changed(
+    make_bench: Callable[..., Bench], changes: dict[str, object], sentence: str
+) -> None:
+    bench = make_bench("inline")
+    bench.submit("study")
+    with bench.database.write() as s:
+        for _ in range(2):
+            rows.trial(s, study_row(bench.database, "study").id)
+    before = study_row(bench.database, "study")
+    with pytest.raises(InvalidInput, match=sentence):
+        verbs.edit(bench.database, "study", changes)
+    after = study_row(bench.database, "study")
+    assert (after.definition, after.revision) == (before.definition, before.revision)
+
+
+MEANING = {
+    ("active", "pause"): "paused", ("active", "resume"): None, ("active", "stop"): "stopping",
+    ("active", "cancel"): "cancelling",
+    ("paused", "pause"): None, ("paused", "resume"): "active", ("paused", "stop"): "stopping",
+    ("paused", "cancel"): "cancelling",
+    ("stopping", "pause"): "refused", ("stopping", "resume"): "refused", ("stopping", "stop"): None,
+    ("stopping", "cancel"): "cancelling",
+    ("cancelling", "pause"): "refused", ("cancelling", "resume"): "refused", ("cancelling", "cancel"): None,
+    ("cancelling", "stop"): "refused",
+    **{(state, verb): "refused" for state in verbs.OVER for verb in ("pause", "resume")},
+    **{(state, verb): None for state in verbs.OVER for verb in ("stop", "cancel")},
+}  # fmt: skip
+"""By state and verb: the state it leads to; None: nothing to do; or refused."""
+
+
+def test_every_verb_in_every_state(database: Database) -> None:
+    asked = {"pause": verbs.PAUSE, "resume": verbs.RESUME, "stop": verbs.STOP, "cancel": verbs.CANCEL}
+    assert set(MEANING) == set(product(states.STUDY, asked))
+    for (state, verb), meaning in MEANING.items():
+        name = f"{state}-{verb}"
+        with database.write() as s:
+            study = rows.study(s, name)
+            wish = {"stopped": "stopping", "cancelled": "cancelling"}.get(state, state)
+            if wish in ("paused", "stopping", "cancelling"):
+                assert studies.request(s, study, wish)
+            if state in verbs.OVER:
+                assert studies.finish(s, study, state, "because")
+        if meaning == "refused":
+            with pytest.raises(InvalidInput, match=f"'{name}' is {state}"):
+                verbs.ask(database, name, asked[verb])
+        else:
+            assert verbs.ask(database, name, asked[verb]) == (meaning is not None)
+        assert study_row(database, name).state == (state if meaning in (None, "refused") else meaning)
+    with pytest.raises(UnknownName, match="active-pause"):
+        verbs.ask(database, "active-pose", verbs.PAUSE)

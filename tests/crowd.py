@@ -1,0 +1,68 @@
+"""A launcher of several workers inside this process: sharing can be tested without starting one process each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from workers.contract import Assignment, Cause, CheckReport, Launcher, Lost, Resources, SliceResult, Training
+from workers.launchers.inline import InlineLauncher
+
+
+class Crowd:
+    """So many inline launchers as one. Every trial trains in threads of its own, so they overlap.
+
+    `lose` makes a worker vanish as a lost node would.
+    """
+
+    def __init__(self, workers: int = 4) -> None:
+        self._free: list[Launcher] = [InlineLauncher() for _ in range(workers)]
+        self._held: dict[str, Launcher] = {}
+        self._lost: list[Lost] = []
+        self.assignments: dict[str, Assignment] = {}
+
+    def fits(self, resources: Resources) -> str | None:
+        return f"A trial asks for {resources.gpus:g} GPUs, and there are none." if resources.gpus else None
+
+    def room(self, resources: Resources) -> int:
+        return 0 if self.fits(resources) else len(self._free)
+
+    def start(self, assignment: Assignment) -> str:
+        self._held[assignment.id] = self._free.pop()
+        self.assignments[assignment.id] = assignment
+        return self._held[assignment.id].start(assignment)
+
+    def advance(
+        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+    ) -> None:
+        if assignment in self._held:
+            self._held[assignment].advance(assignment, until, min(seconds, 0.02), drop, save)
+
+    def stop(self, assignment: str) -> None:
+        if assignment in self._held:
+            self._held[assignment].stop(assignment)
+            self._free.append(self._held.pop(assignment))
+
+    def poll(self, seconds: float) -> list[SliceResult | Lost]:
+        said: list[SliceResult | Lost] = [*self._lost]
+        self._lost.clear()
+        for name, worker in list(self._held.items()):
+            said += worker.poll(seconds)
+            if worker.room(Resources()):
+                self._free.append(self._held.pop(name))
+        return said
+
+    def lose(self, assignment: str, cause: Cause, process_end: str = "") -> None:
+        """The worker that holds an assignment is gone; another takes its place."""
+        self.stop(assignment)
+        self._lost.append(Lost(assignment, "crowd", cause, "Its node is gone.", process_end=process_end))
+
+    def check(self, training: Training, resources: Resources | None = None) -> CheckReport:
+        return self._free[0].check(training, resources)
+
+    def describe(self) -> list[dict[str, Any]]:
+        return [worker.describe()[0] for worker in (*self._free, *self._held.values())]
+
+    def close(self) -> None:
+        for name in list(self._held):
+            self.stop(name)

@@ -1,0 +1,101 @@
+"""Stacks of the `mlp` family: one program per depth serves every width, batch size, activation and optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from workers import models
+from workers.cohorts.layout import Layout, layout_of
+from workers.cohorts.program import ACTIVATIONS, SUMS, first_slots, program
+from workers.cohorts.source import Source, Table
+from workers.cohorts.structure import Rows, Span, named, order
+from workers.contract import Member
+
+MOST_NUMBERS = 1_000_000  # weights in a stack: beyond the caches of a core, members are faster alone (measured)
+STEPS = 200  # batches in one call of the compiled function
+
+
+@dataclass(frozen=True)
+class Family:
+    """A shape of network; see `Structure`. A row of `hyper` is (learning rate, L1, L2, dropout rate)."""
+
+    layout: Layout
+    activation: str
+    optimizer: str
+    batch_size: int
+    source: Source = field(compare=False)
+
+    @property
+    def label(self) -> str:
+        return f"mlp, depth {self.layout.depth}"
+
+    @property
+    def limit(self) -> str:
+        return f"a stack holds at most {MOST_NUMBERS:,} weights, and each trial has {self.layout.size:,}"
+
+    @property
+    def batches(self) -> int:
+        return -(-self.source.train.rows // self.batch_size)
+
+    @property
+    def most(self) -> int:
+        return max(1, MOST_NUMBERS // self.layout.size)
+
+    def steps(self, members: int) -> int:  # noqa: ARG002 - a call of so small networks is short
+        return STEPS
+
+    def begin(self, members: int) -> Any:
+        return tf.zeros([members, SUMS])
+
+    def train(self, rows: Rows, hyper: Any, span: Span, sums: Any) -> tuple[Rows, Any]:
+        source = self.source
+        weights, slots, sums = self._program.train(
+            rows[0], hyper, *self._constants(), *_tensors(source.train), rows[1:],
+            order(source.train.rows, source.seed, span.epoch), span.first, span.last, self.batch_size,
+            list(models.OPTIMIZERS).index(self.optimizer), span.epoch * self.batches,
+            tf.constant([source.seed, span.epoch], tf.int64), sums,
+        )  # fmt: skip
+        return (weights, *slots), sums
+
+    def end(self, weights: Any, hyper: Any, sums: Any) -> list[dict[str, float]]:
+        source = self.source
+        validated = self._program.evaluate(weights, hyper, *self._constants(), *_tensors(source.validation))
+        trained, checked = sums.numpy() / source.train.rows, validated.numpy() / source.validation.rows
+        return [self._named("", *own) | self._named("val_", *val) for own, val in zip(trained, checked, strict=True)]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [(self.layout.size,)] * 4
+
+    def arrays(self, row: np.ndarray) -> list[np.ndarray]:
+        return self.layout.weights(row)
+
+    @property
+    def _program(self) -> Any:
+        return program(self.layout.depth, self.source.loss)
+
+    def _constants(self) -> tuple[Any, ...]:
+        layout, activation = self.layout, list(ACTIVATIONS).index(self.activation)
+        penalized = tf.constant(layout.penalized())
+        return layout.dims, layout.sizes, penalized, activation, self.source.offset, self.source.scale
+
+    def _named(self, prefix: str, data: float, penalty: float, metric: float) -> dict[str, float]:
+        return named(prefix, float(data), float(penalty), {self.source.metric: float(metric)})
+
+
+def begun(member: Member, source: Source) -> tuple[Family, tuple[float, ...], list[Any]]:
+    """A trial's structure, its lifted numbers, and its weights, best weights and slots before the first step."""
+    params = models.complete(member.params)
+    outputs = int(source.offset.shape[0])
+    layout = layout_of(params, int(source.train.x.shape[1]), outputs)
+    structure = Family(layout, params["activation"], params["optimizer"], params["batch_size"], source)
+    hyper = (params["learning_rate"], params["l1"], params["l2"], params["dropout"])
+    weights = tf.constant(layout.initial(member.seed, params["dropout"] > 0))
+    return structure, hyper, [weights, weights, *first_slots(params["optimizer"], weights)]
+
+
+def _tensors(table: Table) -> tuple[Any, Any, Any]:
+    return table.x, table.y, table.weight

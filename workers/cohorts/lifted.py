@@ -1,0 +1,219 @@
+"""Stacks of any Keras models with equal rests: their structure, and one compiled program for each pattern of model.
+
+A program is kept for the cohorts to come: it costs a trace, 1 to 3 CPU-seconds, and serves every batch size and number
+of members. Only the last few are kept, because each holds a graph and a model.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from workers.cohorts.lifted_program import LiftedProgram
+from workers.cohorts.lifting import Lifted
+from workers.cohorts.structure import Rows, Span, named, order
+from workers.data import Parts
+from workers.failures import CannotStack
+from workers.feeding import EVALUATION_ROWS, tensors
+from workers.training import steps_per_execution
+
+MOST_NUMBERS = 1_000_000  # weights in a stack: beyond the caches of a core, members are faster alone (measured)
+MOST_ACTIVATIONS = 2**24  # numbers that a batch leaves in the layers of all members, 64 MiB: memory, not speed
+MOST_PATTERNS = 8  # kept per process, about 20 MiB each
+
+
+class Pattern:
+    """What members with an equal rest share: a model to compute with, and the two compiled functions."""
+
+    def __init__(self, model: keras.Model, parts: Parts) -> None:
+        """Trace the program. Raises CannotStack, or whatever the model raises while it is traced."""
+        self.model = model
+        self._build_metrics(tensors(parts.train)[0])
+        self._trained = [*model.trainable_weights, *model.non_trainable_weights]
+        self.numbers: int = sum(math.prod(weight.shape) for weight in self._trained)
+        self.activations: int = sum(map(_outputs, model._flatten_layers(include_self=False)))
+        self.vectorized = 2 * self.numbers <= MOST_NUMBERS
+        if self.vectorized:
+            try:
+                with _silence():
+                    self._trace(parts)
+                return
+            except CannotStack:
+                raise
+            except Exception:  # an operation, such as a convolution, has no form for many members at once
+                self.vectorized = False
+        self._trace(parts)
+
+    def arrays(self, row: np.ndarray) -> list[np.ndarray]:
+        """A row as `keras.Model.set_weights` takes it."""
+        ends = np.cumsum([math.prod(weight.shape) for weight in self._trained])[:-1]
+        parts = dict(zip(map(id, self._trained), np.split(row, ends), strict=True))
+        return [parts[id(weight)].reshape(weight.shape).astype(weight.dtype) for weight in self.model.weights]
+
+    def _build_metrics(self, data: Any) -> None:
+        """Metrics are made when they first see an answer."""
+        self.model.test_step(tf.nest.map_structure(lambda array: array[:2], data))
+        self.model.reset_metrics()
+
+    def _trace(self, parts: Parts) -> None:
+        self.program = program = LiftedProgram(self.model, self.vectorized)
+        row = tf.zeros([self.numbers])
+        slots = tuple(_rows(slot) for slot in program.slots(row))
+        number, pair = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)
+        sums, weights, hyper = program.begin(1)[0], _rows(row), tf.TensorSpec([None, program.lifted], tf.float64)
+        train, validation = (tf.nest.map_structure(_open, tensors(part)[0]) for part in (parts.train, parts.validation))
+        numbers = tf.TensorSpec([None], tf.int64), *[number] * 4, pair, _rows(sums)
+        self.train = _compiled(program.train, [(weights, *slots), hyper, train, *numbers])
+        self.end = _compiled(program.end, [weights, hyper, validation, number, _rows(sums), _rows(sums)])
+
+
+@dataclass(frozen=True)
+class LiftedModels:
+    """Members whose models have one pattern, see `Structure`. A row of `hyper` is `Lifted.values`."""
+
+    pattern: Pattern
+    batch_size: int
+    seed: int = field(compare=False)  # of the order of the batches and of the noise
+    parts: Parts = field(compare=False)
+
+    @property
+    def label(self) -> str:
+        return f"model of {self.pattern.numbers:,} weights"
+
+    @property
+    def limit(self) -> str:
+        if self.pattern.vectorized:
+            return f"a stack holds at most {MOST_NUMBERS:,} weights, and {MOST_ACTIVATIONS:,} numbers from its layers"
+        return "it is too large, or has an operation that computes one model at a time"
+
+    @property
+    def batches(self) -> int:
+        return math.ceil(self.train_rows / self.batch_size)
+
+    @property
+    def most(self) -> int:
+        if not self.pattern.vectorized:
+            return 1
+        room = MOST_ACTIVATIONS // (self.pattern.activations * self.batch_size)
+        return max(1, min(MOST_NUMBERS // self.pattern.numbers, room))
+
+    def steps(self, members: int) -> int:
+        return steps_per_execution(self.pattern.model, self.batch_size * members)
+
+    def begin(self, members: int) -> Any:
+        return self.pattern.program.begin(members)
+
+    def train(self, rows: Rows, hyper: Any, span: Span, sums: Any) -> tuple[Rows, Any]:
+        data, count = tensors(self.parts.train)
+        noise = tf.constant([self.seed, span.epoch], tf.int64)
+        done: tuple[Rows, Any] = self.pattern.train(
+            rows, hyper, data, order(count, self.seed, span.epoch), span.first, span.last, self.batch_size,
+            span.epoch * self.batches, noise, sums,
+        )  # fmt: skip
+        return done
+
+    def end(self, weights: Any, hyper: Any, sums: Any) -> list[dict[str, float]]:
+        data, rows = tensors(self.parts.validation)
+        room = MOST_ACTIVATIONS // (self.pattern.activations * len(weights))
+        batch = max(self.batch_size, min(EVALUATION_ROWS, room))
+        both = self.pattern.end(weights, hyper, data, batch, sums, self.begin(len(weights)))
+        trained, checked = (numbers_of(*results) for results in both)
+        own = [named("", data / self.train_rows, penalty / self.train_rows, rest) for data, penalty, rest in trained]
+        val = [named("val_", data / rows, penalty / rows, rest) for data, penalty, rest in checked]
+        return [first | second for first, second in zip(own, val, strict=True)]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        slots = self.pattern.program.slots(tf.zeros([self.pattern.numbers]))
+        return [(self.pattern.numbers,)] * 2 + [tuple(slot.shape) for slot in slots]
+
+    def arrays(self, row: np.ndarray) -> list[np.ndarray]:
+        return self.pattern.arrays(row)
+
+    @property
+    def train_rows(self) -> int:
+        """Rows that are trained on."""
+        _, rows = tensors(self.parts.train)
+        return rows
+
+
+def row_of(model: keras.Model) -> np.ndarray:
+    """The weights of a model (W,), first those that are trained."""
+    weights = [*model.trainable_weights, *model.non_trainable_weights]
+    return np.concatenate([np.asarray(weight, "float32").ravel() for weight in weights])
+
+
+_PATTERNS: OrderedDict[Any, Pattern | CannotStack] = OrderedDict()
+
+
+def known(lifted: Lifted, parts: Parts) -> Pattern | CannotStack | None:
+    """The pattern of such a model on such data where it was met before, or why it cannot be stacked."""
+    key = _key(lifted, parts)
+    if key in _PATTERNS:
+        _PATTERNS.move_to_end(key)
+    return _PATTERNS.get(key)
+
+
+def keep(lifted: Lifted, parts: Parts, found: Pattern | CannotStack) -> None:
+    """Remember it; the one that was not asked for for longest is forgotten."""
+    _PATTERNS[_key(lifted, parts)] = found
+    while len(_PATTERNS) > MOST_PATTERNS:
+        _PATTERNS.popitem(last=False)
+
+
+def _key(lifted: Lifted, parts: Parts) -> Any:
+    specs = [tf.nest.map_structure(_open, tensors(part)[0]) for part in (parts.train, parts.validation)]
+    return lifted.rest, str(specs)
+
+
+def numbers_of(scores: Any, results: dict[str, Any]) -> list[tuple[float, float, dict[str, float]]]:
+    """Per member data loss and penalty, times rows, and its metrics."""
+    names, columns = list(results), [value.numpy() for value in results.values()]
+    members = enumerate(scores.numpy())
+    return [
+        (float(data), float(penalty), {name: float(column[place]) for name, column in zip(names, columns, strict=True)})
+        for place, (data, penalty) in members
+    ]
+
+
+def _outputs(layer: Any) -> int:
+    """Numbers that a row leaves in a layer; where it does not say, some."""
+    try:
+        shapes: Sequence[Any] = [output.shape for output in tf.nest.flatten(layer.output)]
+    except (AttributeError, ValueError, RuntimeError):
+        return 1024
+    return sum(math.prod(axis or 64 for axis in shape[1:]) for shape in shapes)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """TensorFlow logs pages about an operation that it cannot vectorize, before it raises."""
+    log = logging.getLogger("tensorflow")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _open(tensor: Any) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+
+
+def _rows(row: Any) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *row.shape], row.dtype)
+
+
+def _compiled(function: Any, signature: list[Any]) -> Any:
+    compiled = tf.function(function, autograph=False, input_signature=signature)
+    compiled.get_concrete_function()
+    return compiled

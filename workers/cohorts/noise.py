@@ -1,0 +1,64 @@
+"""Noise that all members of a stack share, each cut at its own rate: comparisons are paired.
+
+Keras' layers draw from a generator of their own, which no vectorized program can do per member. Here a layer's draw
+depends on the study's seed, the epoch, the batch and the layer's place alone. For a rate of 0 nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from workers.cohorts.lifting import noisy_layers
+
+
+@contextmanager
+def common_noise(model: keras.Model, rates: Any, seed: Any) -> Iterator[None]:
+    """Make the model's noisy layers draw in common while it is called with `training=True`.
+
+    Args:
+        model: its layers call what is given here instead of their own method.
+        rates: of each noisy layer its rate or deviation, in their order; numbers or scalar tensors.
+        seed: two int64, of the batch; each layer makes its own of it.
+    """
+    layers = noisy_layers(model)
+    for place, layer in enumerate(layers):
+        layer.call = _call(layer, rates[place], seed * (2 * place + 1))
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.call
+
+
+def dropped(x: Any, draw: Any, rate: Any) -> Any:
+    """Inverted dropout, as in Keras. `draw`: uniform in [0, 1), broadcast to `x`."""
+    return tf.where(draw >= rate, x / (1 - rate), 0.0)
+
+
+def _call(layer: Any, rate: Any, seed: Any) -> Callable[..., Any]:
+    kind = type(layer).__name__
+
+    def call(inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        if kind == "GaussianNoise":
+            return inputs + tf.random.stateless_normal(tf.shape(inputs), seed) * rate
+        if kind == "GaussianDropout":
+            return inputs * (1 + tf.random.stateless_normal(tf.shape(inputs), seed) * tf.sqrt(rate / (1 - rate)))
+        return dropped(inputs, tf.random.stateless_uniform(_shape(layer, inputs), seed), rate)
+
+    return call
+
+
+def _shape(layer: Any, inputs: Any) -> Any:
+    """Of a dropout's draw: an axis of which the layer says 1 is dropped as a whole."""
+    shape = tf.unstack(tf.shape(inputs), num=len(inputs.shape))
+    if hasattr(layer, "_get_noise_shape"):
+        return layer._get_noise_shape(inputs)
+    given = layer.noise_shape or [None] * len(shape)
+    return tf.stack([shape[axis] if size is None else size for axis, size in enumerate(given)])
