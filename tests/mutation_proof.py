@@ -126,7 +126,7 @@ GUARDS = (
         "tuner/outcomes.py",
         "if value is not None and math.isfinite(value)]",
         "if value is not None]",
-        f"{COORDINATING}bad_trials_fail_with_their_cause_and_the_study_goes_on",
+        "tests/unit/test_outcomes.py::test_a_point_that_is_not_finite_is_never_the_best",
     ),
     Guard(
         "retry budget: of a cause",
