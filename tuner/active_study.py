@@ -39,14 +39,8 @@ class ActiveStudy:
         found = row.checked.get("liftable", ())
         self.together, self.liftable = definition.together(found), definition.liftable(found)
         self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
-        self.rule = rule(
-            definition.pruner,
-            epochs=definition.epochs,
-            direction=definition.direction,
-            seed=definition.seed,
-            grace=definition.grace,
-            eta=definition.eta,
-        )
+        limits = {name: getattr(definition, name) for name in ("epochs", "direction", "seed", "grace", "eta")}
+        self.rule = rule(definition.pruner, **limits)
         self.budget = Budget.of(definition)
         self.points: dict[int, Point] = {}
         self.configurations = Configurations(self.points, definition.repeats)
