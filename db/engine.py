@@ -90,10 +90,17 @@ class Database:
         try:
             yield
         except (DBAPIError, PoolTimeout) as error:
-            raise self._translate(error) from error
+            raise _interrupt(error) or self._translate(error) from error
 
     def _translate(self, error: SQLAlchemyError) -> SQLAlchemyError | DatabaseError:
         return dialects.translate(error, self.url, self._secrets) or error
+
+
+def _interrupt(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C or signal that a driver was in the middle of a call at, and hid behind an error of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error
 
 
 def connect(url: str) -> Database:

@@ -54,8 +54,8 @@ GUARDS = (
     Guard(
         "token: retries",
         TRIALS,
-        "Trial.id == trial_id, Trial.token == token, _running()",
-        "Trial.id == trial_id, _running()",
+        "Trial.id == end.trial_id, Trial.token == end.token, _running()",
+        "Trial.id == end.trial_id, _running()",
         f"{DB}trials.py::test_a_stale_token_changes_nothing",
     ),
     Guard(
@@ -126,13 +126,13 @@ GUARDS = (
         "tuner/outcomes.py",
         "if value is not None and math.isfinite(value)]",
         "if value is not None]",
-        f"{COORDINATING}bad_trials_fail_with_their_cause_and_the_study_goes_on",
+        "tests/unit/test_outcomes.py::test_a_point_that_is_not_finite_is_never_the_best",
     ),
     Guard(
         "retry budget: of a cause",
         "tuner/outcomes.py",
-        "if used < RETRIES.get(cause, 0)",
-        "if used < 2 * RETRIES.get(cause, 0)",
+        "used >= RETRIES[failure.kind]",
+        "used > RETRIES[failure.kind]",
         f"{COORDINATING}bad_trials_fail_with_their_cause_and_the_study_goes_on",
     ),
     Guard(

@@ -57,6 +57,23 @@ def test_a_commit_that_failed_leaves_no_open_transaction(database: Database, mon
     assert names(database) == ["digits"]
 
 
+def test_a_signal_in_the_middle_of_a_statement_stays_one(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialect = database._engine.dialect
+
+    def interrupted(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:  # as SQLAlchemy's ping of psycopg does
+            raise dialect.loaded_dbapi.ProgrammingError("connection in transaction status ACTIVE")
+
+    names(database)
+    with monkeypatch.context() as broken:
+        broken.setattr(dialect, "do_execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            names(database)
+    assert names(database) == []
+
+
 def test_a_process_killed_in_a_transaction_leaves_nothing(database: Database, database_url: str) -> None:
     program = (
         "import sys, time; from db.engine import connect; from tests import rows\n"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
 
-from tuner.outcomes import Failure, interrupted, of_lost
+from tuner.outcomes import Failure, best_point, interrupted, of_lost
 from workers.contract import CAUSES, Cause, Lost
 
 
@@ -62,3 +63,10 @@ def test_the_last_failure_says_how_often_it_happened() -> None:
 @pytest.mark.parametrize(("cause", "state"), [("oom", "queued"), ("hang", "queued"), ("storage", "failed")])
 def test_in_company_only_the_infrastructures_budget_is_used(cause: Cause, state: str) -> None:
     assert of_lost(Lost("a", "w", cause, ""), [Failure(cause)] * 3, alone=False).state == state
+
+
+@pytest.mark.parametrize(("direction", "best"), [("minimize", (3, 0.5)), ("maximize", (4, 2.0))])
+def test_a_point_that_is_not_finite_is_never_the_best(direction: str, best: tuple[int, float]) -> None:
+    curve = {1: math.inf, 2: -math.inf, 3: 0.5, 4: 2.0, 5: math.nan, 6: None, 7: 0.5}
+    assert best_point(curve, direction) == best
+    assert best_point({1: math.inf, 2: math.nan, 3: -math.inf}, direction) is None
