@@ -42,7 +42,7 @@ class Trainer(Protocol):
 
     @property
     def held(self) -> bool:
-        """Whether every trial that is not over was saved as `save` asked, and waits."""
+        """Whether every trial is over, or was saved as `save` asked and waits."""
         ...
 
     def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
@@ -137,19 +137,17 @@ class Together:
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._trainers: list[tuple[Trainer, set[int]]] = []  # each with its trials
-        self._over: set[int] = set()  # trials that ended or were dropped
+        self._trainers: list[Trainer] = []
         self._dropped: set[int] = set()  # before there was a trainer to tell
         self._choosing = threading.Thread(target=self._choose, name="cohort", daemon=True)
 
     @property
     def progress(self) -> int:
-        return sum(trainer.progress for trainer, _ in self._trainers)
+        return sum(trainer.progress for trainer in self._trainers)
 
     @property
     def held(self) -> bool:
-        going = [trainer for trainer, trials in self._trainers if not trials <= self._over]
-        return bool(going) and all(trainer.held for trainer in going)
+        return bool(self._trainers) and all(trainer.held for trainer in self._trainers)
 
     def start(self) -> None:
         self._choosing.start()
@@ -161,20 +159,19 @@ class Together:
         events = Events()
         if self._choosing.is_alive():
             return events
-        for trainer, _ in self._trainers:
+        for trainer in self._trainers:
             left = end - time.monotonic()
             news = trainer.advance(until if left > 0 else 0, max(0.0, left), self._dropped, save)
             events.reports += news.reports
             events.saved += news.saved
             events.ended += news.ended
             events.trained += news.trained
-        self._over |= self._dropped | {ended.trial for ended in events.ended}
         self._dropped.clear()
         return events
 
     def stop(self, seconds: float) -> bool:
         self._choosing.join(seconds)
-        return not self._choosing.is_alive() and all(trainer.stop(seconds) for trainer, _ in self._trainers)
+        return not self._choosing.is_alive() and all(trainer.stop(seconds) for trainer in self._trainers)
 
     def _choose(self) -> None:
         cohort: Trainer | None = None
@@ -188,13 +185,11 @@ class Together:
         except BaseException as error:  # what is wrong with the data, each trial finds out and says again
             reason = str(error) if isinstance(error, CannotStack) else sentence_of(error)
             reasons = {member.trial: reason for member in self._assignment.members}
-        members = self._assignment.members
-        trainers: list[tuple[Trainer, set[int]]] = []
-        if cohort is not None:
-            trainers.append((cohort, {member.trial for member in members} - reasons.keys()))
-        if alone := tuple(member for member in members if member.trial in reasons):
-            trainers.append((Turns(replace(self._assignment, members=alone), reasons), set(reasons)))
-        for trainer, _ in trainers:
+        alone = tuple(member for member in self._assignment.members if member.trial in reasons)
+        trainers = [cohort] if cohort is not None else []
+        if alone:
+            trainers.append(Turns(replace(self._assignment, members=alone), reasons))
+        for trainer in trainers:
             trainer.start()
         self._trainers = trainers
 
