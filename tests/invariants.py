@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from sqlalchemy import select
 
-from db import artifacts, reports, states, studies, trials
+from db import artifacts, configurations, reports, states, studies, trials
 from db.engine import Database, Session
 from db.tables import Artifact, Attempt, Base, Decision, ModelVersion, Report, Study, Trial
 from tests import promotions
@@ -116,8 +116,9 @@ def _best_is_the_optimum(s: Session, study_id: int, rows: Sequence[Trial], defin
     best = trials.best(s, study_id, definition.direction)
     optimum = min(finite, default=None) if definition.direction == "minimize" else max(finite, default=None)
     assert (best[0].value if best else None) == optimum, "I5: the best trial is not the optimum"
-    if best and any(row.kind == "model" for row in artifacts.of_study(s, study_id)):
-        assert artifacts.model(s, best[0].id) is not None, "I5: the best trial's model is gone"
+    winner = configurations.best(s, study_id, definition.direction, definition.repeats)
+    if winner and any(row.kind == "model" for row in artifacts.of_study(s, study_id)):
+        assert artifacts.model(s, winner[0].id) is not None, "I5: the best trial's model is gone"
 
 
 def _budgets_hold(spans: Iterable[tuple[Any, Any]], definition: StudyDefinition, together: int) -> None:
