@@ -30,8 +30,12 @@ Tuner = Callable[..., Outcome]
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
-    """This process's environment, with Ockham's own variables set for `home` alone."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TUNER_")}
+    """This process's environment, with Ockham's own variables set for `home` alone.
+
+    The size of a terminal is that terminal's affair: pytest's processes are told of one that is not there.
+    """
+    size = ("COLUMNS", "LINES")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("TUNER_") and key not in size}
     ours = {"TUNER_HOME": str(home), "TUNER_LAUNCHER": "processes", "TUNER_WORKERS": "2"}
     return inherited | ours | {"PYTHONPATH": str(ROOT)} | variables
 

@@ -101,9 +101,9 @@ def delete(name: str, yes: bool) -> None:
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def gc(dry_run: bool) -> None:
-    """Remove artifacts that no study knows, as a crash may leave them behind.
+    """Remove artifacts that no study knows.
 
-    Those of studies that a coordinator runs are left alone.
+    A crash may leave them behind. Those of studies that a coordinator runs are left alone.
     """
     from tuner.configuration import Settings
     from tuner.removal import collect_garbage
