@@ -5,6 +5,9 @@ that one trace per depth and loss serves every width, batch size, activation, op
 see the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are
 paired.
 
+What is chosen among many (`_activated`, `_dropped`, `_stepped`) is a function of its own, so that it and its gradient are
+traced once in a process and not once for each layer of each depth: most of a program's trace was that.
+
 A row of `hyper` is (learning rate, L1, L2, dropout rate) of a member. The gradient of the sum of the members' losses is
 each member's own gradient; the penalty is differentiated by hand, apart from the data loss.
 """
@@ -41,6 +44,7 @@ Loss = Literal["sparse", "one_hot", "squared"]
 
 _F, _I, _N = tf.float32, tf.int32, tf.int64
 _ROWS, _HYPER = tf.TensorSpec([None, None], _F), tf.TensorSpec([None, None], tf.float64)
+_STACK = tf.TensorSpec([None, None, None], _F)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Program:
 
 @cache
 def program(depth: int, loss: Loss) -> Program:
-    """Trace nothing yet; the first call of each function does, in 0.4 to 1.1 CPU-seconds together."""
+    """Trace nothing yet; the first call of each function does, in 0.2 to 0.6 CPU-seconds together."""
     network = _Network(depth, loss)
     y = tf.TensorSpec([None], _N) if loss == "sparse" else _ROWS
     scalar, order = tf.TensorSpec([], _I), tf.TensorSpec([None], _N)
@@ -103,7 +107,7 @@ class _Network:
             flat = tf.concat([tf.reshape(item, [tf.shape(weights)[0], -1]) for item in gradients], 1)
             penalty, slope = _penalty(weights, hyper, penalized)
             given = weights, flat + slope, slots, rates, done + step
-            weights, slots = tf.switch_case(optimizer, [_bound(_updated, name, *given) for name in models.OPTIMIZERS])
+            weights, slots = _stepped(optimizer, *given)
             count = tf.cast(tf.shape(rows)[0], _F)
             return step + 1, weights, slots, sums + count * tf.stack([losses, penalty, metric], 1)
 
@@ -189,6 +193,15 @@ def _updated(optimizer: str, w: Any, g: Any, slots: Slots, rates: Any, step: Any
     return w, (*new, *slots[len(new) :])
 
 
+@tf.function(
+    autograph=False,
+    input_signature=[tf.TensorSpec([], _I), _ROWS, _ROWS, (_ROWS, _ROWS), _HYPER, tf.TensorSpec([], _I)],
+)
+def _stepped(optimizer: Any, w: Any, g: Any, slots: Slots, rates: Any, step: Any) -> Any:
+    """New weights and slots."""
+    return tf.switch_case(optimizer, [_bound(_updated, name, w, g, slots, rates, step) for name in models.OPTIMIZERS])
+
+
 def first_slots(optimizer: str, weights: Any) -> Slots:
     """The two slots before the first step, shaped like the weights."""
     settings = settings_of(optimizer)
@@ -196,6 +209,7 @@ def first_slots(optimizer: str, weights: Any) -> Slots:
     return (*made, *[tf.zeros_like(weights)] * (2 - len(made)))
 
 
+@tf.function(autograph=False, input_signature=[tf.TensorSpec([], _I), _STACK, _STACK])
 def _activated(activation: Any, x: Any, slopes: Any) -> Any:
     def prelu(x: Any) -> Any:
         return tf.nn.relu(x) - slopes * tf.nn.relu(-x)
@@ -203,6 +217,7 @@ def _activated(activation: Any, x: Any, slopes: Any) -> Any:
     return tf.switch_case(activation, [_bound(function or prelu, x) for function in ACTIVATIONS.values()])
 
 
+@tf.function(autograph=False, input_signature=[_STACK, _STACK, tf.TensorSpec([2], _N)])
 def _dropped(h: Any, rates: Any, seed: Any) -> Any:
     """Inverted dropout, as in Keras; one draw (B, width) for all members."""
 
