@@ -5,8 +5,8 @@ that one trace per depth and loss serves every width, batch size, activation, op
 see the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are
 paired.
 
-What is chosen among many (`_activated`, `_dropped`, `_stepped`) is a function of its own, so that it and its gradient are
-traced once in a process and not once for each layer of each depth: most of a program's trace was that.
+What is chosen among many (`_activated`, `_dropped`, `_stepped`) is a function of its own, so that it and its gradient
+are traced once in a process and not once for each layer of each depth: most of a program's trace was that.
 
 A row of `hyper` is (learning rate, L1, L2, dropout rate) of a member. The gradient of the sum of the members' losses is
 each member's own gradient; the penalty is differentiated by hand, apart from the data loss.
