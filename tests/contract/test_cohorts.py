@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search_spaces import ACTIVATIONS, OPTIMIZERS
+from tests.trained import curves, finished, saved_weights
 from workers.contract import Assignment, Member, Training
 from workers.gate import Events
 from workers.worker import Trainer, Turns
@@ -72,33 +73,6 @@ def cohort_of(training: Training, members: tuple[Member, ...]) -> Trainer:
 def alone(training: Training, points: Sequence[dict[str, Any]]) -> Events:
     """The same trials by Keras' `fit`, one after the other."""
     return finished(Turns(Assignment("alone", training, members(points))), EPOCHS)
-
-
-def finished(trainer: Trainer, until: int) -> Events:
-    trainer.start()
-    events = trainer.advance(until, 300.0, ())
-    assert trainer.stop(20.0)
-    return events
-
-
-def curves(events: Events) -> dict[tuple[int, int], dict[str, float]]:
-    return {(report.trial, report.epoch): report.metrics for report in events.reports}
-
-
-def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: Events) -> dict[int, list[np.ndarray]]:
-    """The weights of the saved models, read as promotion reads them: into a model that was built anew."""
-    from workers import keras_files, models
-    from workers.data import load
-
-    assert training.data is not None
-    parts = load(training.data, training.import_paths)
-    found = {}
-    for item in events.saved:
-        model = models.mlp(points[item.trial], parts)
-        keras_files.build_variables(model, parts)
-        keras_files.load_finished(model, Path(training.artifacts) / item.key, item.trial)
-        found[item.trial] = model.get_weights()
-    return found
 
 
 def assert_equal(training: Training, points: Sequence[dict[str, Any]]) -> None:

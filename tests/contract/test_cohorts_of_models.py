@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trained import curves, finished, saved_weights
 from workers.contract import Assignment, Member, Training
 from workers.gate import Events
-from workers.worker import Trainer, Turns, Worker
+from workers.worker import Turns, Worker
 
 pytestmark = pytest.mark.tensorflow
 
@@ -68,34 +69,7 @@ def cohort_of(training: Training, points: Sequence[dict[str, Any]]) -> tuple[Any
 def together(training: Training, points: Sequence[dict[str, Any]] = POINTS) -> Events:
     cohort, reasons = cohort_of(training, points)
     assert not reasons
-    return finished(cohort)
-
-
-def finished(trainer: Trainer) -> Events:
-    trainer.start()
-    events = trainer.advance(EPOCHS, 300.0, ())
-    assert trainer.stop(20.0)
-    return events
-
-
-def curves(events: Events) -> dict[tuple[int, int], dict[str, float]]:
-    return {(report.trial, report.epoch): report.metrics for report in events.reports}
-
-
-def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: Events) -> dict[int, list[np.ndarray]]:
-    """The weights of the saved models, read as promotion reads them: into a model that was built anew."""
-    from workers import keras_files, models
-    from workers.data import load
-
-    assert training.data is not None
-    parts = load(training.data, training.import_paths)
-    found = {}
-    for item in events.saved:
-        model = models.build(training, points[item.trial], parts).model
-        keras_files.build_variables(model, parts)
-        keras_files.load_finished(model, Path(training.artifacts) / item.key, item.trial)
-        found[item.trial] = model.get_weights()
-    return found
+    return finished(cohort, EPOCHS)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +87,7 @@ def test_members_equal_trials_that_train_alone(training: Make, model: str, data:
     described = training(model, data)
     stacked = together(described)
     weights = saved_weights(described, POINTS, stacked)
-    single = finished(Turns(assignment(described, POINTS)))
+    single = finished(Turns(assignment(described, POINTS)), EPOCHS)
     expected = curves(single)
     assert curves(stacked).keys() == expected.keys()
     for key, metrics in curves(stacked).items():
@@ -141,7 +115,7 @@ def test_noise_does_not_depend_on_the_company(training: Make) -> None:
     all_three = curves(together(training("noisy"), points))
     two = curves(together(training("noisy"), points[:2]))
     assert all(all_three[key] == pytest.approx(metrics, rel=1e-5) for key, metrics in two.items())
-    quiet = curves(finished(Turns(assignment(training("noisy"), points[:1]))))
+    quiet = curves(finished(Turns(assignment(training("noisy"), points[:1])), EPOCHS))
     assert all(all_three[key] == pytest.approx(metrics, rel=2e-5, abs=2e-6) for key, metrics in quiet.items())
 
 
@@ -217,7 +191,7 @@ def test_a_pattern_is_traced_once(training: Make) -> None:
         (stack,) = cohort._stacks
         assert isinstance(stack.structure, LiftedModels)
         traced.append(stack.structure.pattern)
-        finished(cohort)
+        finished(cohort, EPOCHS)
     assert traced[0] is traced[1]
     assert traced[0].train.experimental_get_tracing_count() == 1
 

@@ -1,0 +1,42 @@
+"""What a trainer made of its trials, for tests that hold trials trained together against trials trained alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workers.contract import Training
+from workers.gate import Events
+from workers.worker import Trainer
+
+
+def finished(trainer: Trainer, until: int) -> Events:
+    """Everything that happens up to epoch `until`."""
+    trainer.start()
+    events = trainer.advance(until, 300.0, ())
+    assert trainer.stop(20.0)
+    return events
+
+
+def curves(events: Events) -> dict[tuple[int, int], dict[str, float]]:
+    """The metrics by trial and epoch."""
+    return {(report.trial, report.epoch): report.metrics for report in events.reports}
+
+
+def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: Events) -> dict[int, list[np.ndarray]]:
+    """The weights of the saved models, read as promotion reads them: into a model that was built anew."""
+    from workers import keras_files, models
+    from workers.data import load
+
+    assert training.data is not None
+    parts = load(training.data, training.import_paths)
+    found = {}
+    for item in events.saved:
+        model = models.build(training, points[item.trial], parts).model
+        keras_files.build_variables(model, parts)
+        keras_files.load_finished(model, Path(training.artifacts) / item.key, item.trial)
+        found[item.trial] = model.get_weights()
+    return found
