@@ -113,7 +113,8 @@ def gc(dry_run: bool) -> None:
     for key in found:
         click.echo(key)
     done = "would be removed" if dry_run else "removed"
-    click.echo(f"{counted(len(found), 'folder')} below {settings.artifacts}: {done}.", err=True)
+    told = f"{counted(len(found), 'folder')} {done}" if found else "nothing to remove"
+    click.echo(f"Artifacts below {settings.artifacts}: {told}.", err=True)
 
 
 def _change(text: str) -> tuple[str, object]:
