@@ -37,6 +37,18 @@ class Interrupted(KeyboardInterrupt):
         super().__init__("The run was interrupted; its running trials are queued again.")
 
 
+class Interruption:
+    """The first SIGINT or SIGTERM, remembered: Python ignores what is raised while it calls a finalizer."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has arrived; a loop asks in every turn."""
+        if self.number is not None:
+            raise Interrupted(128 + self.number)
+
+
 @contextmanager
 def open_launcher(settings: Settings, name: str, **options: Any) -> Iterator[Launcher]:
     """A launcher of the kind that the settings name; everything it started is gone afterwards."""
@@ -85,7 +97,7 @@ def run(
     existing = submission.find(definition, settings)
     if existing is not None and existing.state in OVER:
         return
-    with interruptible():
+    with interruptible() as interruption:
         watch(None)
         with open_launcher(settings, definition.name) as launcher:
             opened(launcher)
@@ -95,16 +107,19 @@ def run(
                     if row.state == "paused":
                         ask(database, definition.name, RESUME)
                     coordinator = Coordinator(database, launcher, settings, only=definition.name)
-                    _loop(coordinator, database, definition.name, watch)
+                    _loop(coordinator, database, definition.name, watch, interruption)
 
 
-def _loop(coordinator: Coordinator, database: Database, name: str, watch: Watch) -> None:
+def _loop(
+    coordinator: Coordinator, database: Database, name: str, watch: Watch, interruption: Interruption
+) -> None:
     try:
         busy = coordinator.step()
         if not coordinator.studies and study_row(database, name).state not in OVER:
             owner = study_row(database, name).owner or ""
             raise StudyBusy(f"Study {name!r} is being run by {process_words(owner)}. Watch it: tuner study wait {name}")
         while coordinator.studies:
+            interruption.check()
             watch(next(iter(coordinator.studies.values())))
             if not busy:
                 coordinator.wait(WAIT_SECONDS)
@@ -114,20 +129,22 @@ def _loop(coordinator: Coordinator, database: Database, name: str, watch: Watch)
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[Interruption]:
     """Turn the first SIGINT or SIGTERM into `Interrupted`; a second one ends the process at once."""
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield interruption
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
         _handle(dict.fromkeys(SIGNALS, signal.SIG_DFL))
-        raise Interrupted(128 + number)
+        interruption.number = number
+        interruption.check()
 
     _handle(dict.fromkeys(SIGNALS, end))
     try:
-        yield
+        yield interruption
     finally:
         _handle(before)
 

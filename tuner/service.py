@@ -11,7 +11,7 @@ from db.errors import DatabaseUnavailable
 from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
 from tuner.metrics import Metrics
-from tuner.running import Interrupted, interruptible, open_launcher
+from tuner.running import Interrupted, Interruption, interruptible, open_launcher
 from workers.contract import LauncherError
 
 PAUSE_SECONDS = 2.0  # before the database is tried again
@@ -28,24 +28,25 @@ def serve(settings: Settings) -> None:
         LauncherError: the cluster cannot be reached at the start.
         TunerError: metrics cannot be served where they were asked for.
     """
-    with interruptible():
+    with interruptible() as interruption:
         try:
-            database = _wait_for_database(settings)
+            database = _wait_for_database(settings, interruption)
             with open_launcher(settings, "ockham-coordinator") as launcher:
                 coordinator = Coordinator(database, launcher, settings)
                 log.info("Coordinator %s serves %s on %s.", coordinator.owner, database.url, settings.launcher)
                 metrics = Metrics(database)
                 try:
                     with metrics.served(settings.metrics):
-                        _loop(coordinator, metrics)
+                        _loop(coordinator, metrics, interruption)
                 finally:
                     coordinator.close("The coordinator was asked to end.")
         except Interrupted:
             log.info("Asked to end: running trials are queued again, studies are free for the next coordinator.")
 
 
-def _loop(coordinator: Coordinator, metrics: Metrics) -> None:
+def _loop(coordinator: Coordinator, metrics: Metrics, interruption: Interruption) -> None:
     while True:
+        interruption.check()
         try:
             with metrics.step():
                 busy = coordinator.step()
@@ -56,10 +57,11 @@ def _loop(coordinator: Coordinator, metrics: Metrics) -> None:
             time.sleep(PAUSE_SECONDS)
 
 
-def _wait_for_database(settings: Settings) -> Database:
+def _wait_for_database(settings: Settings, interruption: Interruption) -> Database:
     settings.home.mkdir(parents=True, exist_ok=True)
     database = connect(settings.database)
     while True:
+        interruption.check()
         try:
             schema.prepare(database)
             return database

@@ -55,7 +55,8 @@ class _Look:
     def __init__(self, studies: Collection[ActiveStudy], running: Sequence[Running], launcher: Launcher) -> None:
         self._studies, self._running, self._launcher = studies, running, launcher
         self._now = time.monotonic()
-        self._busy = Counter(item.study.id for item in running)  # workers by study
+        # workers by study; those whose trials have all ended are as good as free
+        self._busy = Counter(item.study.id for item in running if item.attempts)
         self._planned: Counter[int] = Counter()  # trials by study
         self._room: dict[Resources, int] = {}
         self.plan = Plan()

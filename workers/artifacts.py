@@ -139,7 +139,8 @@ class ArtifactStore:
             except FileNotFoundError:  # somebody's `remove` took the empty parent in between
                 if attempt == ATTEMPTS - 1:
                     raise
-        _sync_folder(target.parent)
+        with contextlib.suppress(FileNotFoundError):  # somebody removed what has just appeared, and its folder
+            _sync_folder(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
     def _read(self, key: str, sha256: str | None) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class Machine:
         request = Request(
             f"http://127.0.0.1:{self._ports['dashboard']}{path}", headers={"Authorization": f"Bearer {token}"}
         )
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def close(self) -> None:
@@ -242,7 +242,7 @@ def test_a_study_runs_through_all_services(machine: Machine) -> None:
     result = json.loads(machine.execute("coordinator", "tuner", "study", "show", "composed", "--output", "json"))
 
     assert all(machine.runs(service) for service in ("ray-head", "ray-worker", "coordinator"))
-    with urlopen(f"http://{machine.environment('coordinator')['TUNER_METRICS']}/metrics", timeout=20) as answer:
+    with urlopen(f"http://{machine.environment('coordinator')['TUNER_METRICS']}/metrics", timeout=60) as answer:
         assert b"ockham_database_up 1.0" in answer.read()
     assert result["counts"] == {"complete": 6}
     token = (machine.folder / "ray-token" / "token").read_text()

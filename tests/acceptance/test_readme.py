@@ -35,7 +35,7 @@ def left_behind(home: str) -> list[psutil.Process]:
         for process in psutil.process_iter(["environ"])
         if (process.info["environ"] or {}).get("TUNER_HOME") == home
     ]
-    alive: list[psutil.Process] = psutil.wait_procs(with_home, timeout=10)[1]
+    alive: list[psutil.Process] = psutil.wait_procs(with_home, timeout=60)[1]
     return alive
 
 

@@ -86,7 +86,7 @@ def ray_launcher() -> Iterator[Launcher]:
         processes = psutil.Process().children(recursive=True)
         assert any("raylet" in process.name() for process in processes)
         launcher.close()
-        _, alive = psutil.wait_procs([process for process in processes if _is_ray(process)], timeout=10)
+        _, alive = psutil.wait_procs([process for process in processes if _is_ray(process)], timeout=60)
     assert not alive
 
 

@@ -106,7 +106,7 @@ def test_metrics_are_served_where_they_were_asked_for(home: Path) -> None:
             pass
         taken.close()
         url = f"http://127.0.0.1:{port}/metrics"
-        with Metrics(database).served(f"127.0.0.1:{port}"), urllib.request.urlopen(url, timeout=20) as answer:
+        with Metrics(database).served(f"127.0.0.1:{port}"), urllib.request.urlopen(url, timeout=60) as answer:
             assert b'ockham_trials{state="complete",study="digits"} 2.0' in answer.read()
 
 

@@ -48,6 +48,15 @@ def test_workers_are_shared_by_weight_and_a_new_weight_counts_at_once(bench: Ben
     bench.run(lambda: busy(bench) == {"heavy": 1, "light": 3})
 
 
+def test_workers_that_come_free_together_are_shared_by_a_new_weight(bench: Bench) -> None:
+    at_once = {**SHORT, "loop": "descent", "epochs": 1}  # every trial ends with the first answer
+    bench.submit("heavy", **at_once, weight=3)
+    bench.submit("light", **at_once)
+    bench.run(lambda: busy(bench) == {"heavy": 3, "light": 1})
+    verbs.edit(bench.database, "light", {"weight": 3})
+    bench.run(lambda: busy(bench) == {"heavy": 2, "light": 2})
+
+
 def test_a_study_of_the_same_priority_waits_and_is_told_for_whom(bench: Bench) -> None:
     bench.submit("first", **LONG, weight=2)
     bench.run(lambda: busy(bench) == {"first": 4})

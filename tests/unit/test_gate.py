@@ -69,12 +69,12 @@ def test_the_last_epoch_ends_the_trial_in_the_same_slice() -> None:
 
 def test_waiting_gives_up_after_its_time_while_training_goes_on() -> None:
     gate = Gate([Member(0, 1, {}, 0)])
-    with running(gate, 2, lambda: time.sleep(0.2)):
+    with running(gate, 2, lambda: time.sleep(2)):
         gate.open(2)
         began = time.monotonic()
         assert not gate.wait(0.05)
-        assert time.monotonic() - began < 0.15
-        assert gate.wait(5)
+        assert time.monotonic() - began < 2.0
+        assert gate.wait(60)
         assert len(gate.take().ended) == 1
 
 

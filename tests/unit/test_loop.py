@@ -270,8 +270,8 @@ def test_dropping_the_only_member_answers_at_once(worker: Worker, make: Callable
     worker.start(make("endless", epochs=10**9))
     worker.advance(3, 10.0)
     began = time.monotonic()
-    result = worker.advance(10**9, 10.0, drop=(0,))
-    assert time.monotonic() - began < 1.0
+    result = worker.advance(10**9, 60.0, drop=(0,))
+    assert time.monotonic() - began < 30.0
     assert (result.reports, result.ended) == ((), ())
     assert finish(worker, make("counting")).ended[0].cause is None
 
@@ -284,14 +284,14 @@ def test_a_new_assignment_ends_the_old_one(worker: Worker, make: Callable[..., A
 
 def test_code_that_never_comes_back_is_said_not_waited_for(make: Callable[..., Assignment]) -> None:
     worker = Worker("w")
-    worker.start(make("silent", params={"seconds": 1.5}))
+    worker.start(make("silent", params={"seconds": 3.0}))
     result = worker.advance(1, 0.05)
     assert (result.reports, result.progress) == ((), 0)
     began = time.monotonic()
     with pytest.raises(WorkerStuck, match="has to be replaced"):
         worker.stop(seconds=0.2)
-    assert time.monotonic() - began < 1.0
-    time.sleep(1.5)
+    assert time.monotonic() - began < 2.5
+    time.sleep(3.0)
     worker.stop()
 
 

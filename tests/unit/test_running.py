@@ -1,0 +1,32 @@
+"""Interrupting a run: the first signal is never lost, whatever the process is doing when it arrives."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tuner.running import SIGNALS, Interrupted, interruptible
+
+
+class SignalsItsEnd:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_arrives_in_a_finalizer_is_remembered() -> None:
+    with interruptible() as interruption:
+        SignalsItsEnd()  # Python ignores what is raised in its finalizer
+        with pytest.raises(Interrupted) as raised:
+            interruption.check()
+    assert raised.value.exit_code == 143
+
+
+def test_a_signal_interrupts_at_once_and_the_handlers_come_back() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(Interrupted) as raised, interruptible() as interruption:
+        interruption.check()
+        signal.raise_signal(signal.SIGINT)
+    assert raised.value.exit_code == 130
+    assert [signal.getsignal(number) for number in SIGNALS] == before
