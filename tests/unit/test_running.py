@@ -25,8 +25,9 @@ def test_a_signal_that_arrives_in_a_finalizer_is_remembered() -> None:
 
 def test_a_signal_interrupts_at_once_and_the_handlers_come_back() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
-    with pytest.raises(Interrupted) as raised, interruptible() as interruption:
+    with interruptible() as interruption:
         interruption.check()
-        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted) as raised:
+            signal.raise_signal(signal.SIGINT)
     assert raised.value.exit_code == 130
     assert [signal.getsignal(number) for number in SIGNALS] == before
