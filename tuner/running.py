@@ -110,9 +110,7 @@ def run(
                     _loop(coordinator, database, definition.name, watch, interruption)
 
 
-def _loop(
-    coordinator: Coordinator, database: Database, name: str, watch: Watch, interruption: Interruption
-) -> None:
+def _loop(coordinator: Coordinator, database: Database, name: str, watch: Watch, interruption: Interruption) -> None:
     try:
         busy = coordinator.step()
         if not coordinator.studies and study_row(database, name).state not in OVER:
