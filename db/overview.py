@@ -29,6 +29,9 @@ class LiveStudy:
     counts: dict[str, int]  # trials per state; states without a trial are absent
     failures: dict[str, int]  # failed trials per cause
     best: tuple[int, float] | None  # number and value of its best completed trial
+    priority: int
+    weight: float
+    waits: str | None  # why none of its trials runs although some could
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,9 @@ def _described(s: Session, row: Study) -> LiveStudy:
         counts=totals.counts,
         failures=totals.failures,
         best=(best[0].number, best[0].value) if best and best[0].value is not None else None,
+        priority=row.definition.get("priority", 0),
+        weight=row.definition.get("weight", 1.0),
+        waits=row.waits if row.state == "active" else None,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -144,6 +145,7 @@ def _child(target: Callable[[Place], None], place: Place, failpoint: str, change
     for name, value in changed.items():
         setattr(coordinating, name, value)
     service.PAUSE_SECONDS = 0.05
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside of a run it ends the process, as SIGTERM does
     logging.basicConfig(filename=place.home / "coordinators.log", force=True)
     try:
         target(place)

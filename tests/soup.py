@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,7 +30,7 @@ from sqlalchemy import func, select, text
 from db import artifacts, studies, trials
 from db.engine import Database
 from db.errors import DatabaseUnavailable
-from db.tables import Report
+from db.tables import Report, Trial
 from tests import coordinators, postgres
 from tests.coordinators import Place
 from tests.invariants import (
@@ -41,7 +41,9 @@ from tests.invariants import (
     check_versions,
     results,
 )
+from tuner import verbs
 from tuner.databases import open_database
+from tuner.errors import InvalidInput, UnknownName
 
 SECRET = "canary-5f1c"
 POINTS = (
@@ -70,7 +72,7 @@ class Soup:
     def __init__(self, seed: int, place: Place, database: Database, draw: random.Random) -> None:
         self.seed, self.place, self.database, self.draw = seed, place, database, draw
         self.acts: list[str] = []
-        self.stopped = self.worker_killed = False
+        self.stopped = self.trial_cancelled = self.worker_killed = False
         self._seen = Snapshot.of(database)
 
     def stir(self) -> None:
@@ -89,10 +91,22 @@ class Soup:
         check_no_secret(self.database, [self.place.log], SECRET)
 
     def _acts(self) -> list[str]:
-        acts = ["failpoint", "failpoint", "failpoint", "kill", "freeze", "signal", "two", "cut", "damage"]
+        acts = [
+            "failpoint",
+            "failpoint",
+            "failpoint",
+            "kill",
+            "freeze",
+            "signal",
+            "two",
+            "cut",
+            "damage",
+            "pause",
+            "edit",
+        ]
         if self.place.launcher != "inline" and not self.worker_killed:
             acts.append("kill_worker")
-        return acts if self.stopped else [*acts, "stop"]
+        return acts if self.stopped else [*acts, "stop", "cancel_trial"]
 
     def _look(self) -> None:
         seen = Snapshot.of(self.database)
@@ -116,11 +130,12 @@ class Soup:
     def _signal(self) -> None:
         number = self.draw.choice([signal.SIGINT, signal.SIGTERM])
         with self._coordinator() as process:
-            self._wait_for_reports(process)
-            _send(process, number)
+            self._wait_for_reports(process, fewest=1)  # it listens before it trains
+            if not self.place.over(self.database):  # else it may not have begun to listen
+                _send(process, number)
             process.join(coordinators.PATIENCE_SECONDS)
-            early = -number  # it had not begun to listen
-            assert process.exitcode in (0, 128 + number, early), f"signal {number} gave {process.exitcode}"
+            late = -number  # it listened no more
+            assert process.exitcode in (0, 128 + number, late), f"signal {number} gave {process.exitcode}"
 
     def _kill_worker(self) -> None:
         with self._coordinator() as process:
@@ -209,6 +224,38 @@ class Soup:
                 self.stopped = study is not None and studies.request(s, study.id, "stopping")
             process.join(coordinators.PATIENCE_SECONDS)
 
+    def _pause(self) -> None:
+        """A person pauses the study; its coordinator gives the workers back, or is killed while it does."""
+        with self._coordinator(coordinators.serving) as process:
+            self._wait_for_reports(process)
+            if self._asked(lambda: verbs.ask(self.database, self.place.name, verbs.PAUSE)):
+                if self.draw.random() < 0.3:
+                    process.kill()
+                coordinators.wait_for(lambda: not (process.is_alive() and self._running()))
+                self._look()
+                self._asked(lambda: verbs.ask(self.database, self.place.name, verbs.RESUME))
+
+    def _edit(self) -> None:
+        """A person changes the study's share while it runs."""
+        changes = {"weight": self.draw.choice([0.5, 2.0]), "priority": self.draw.randint(-1, 1)}
+        with self._coordinator(coordinators.serving) as process:
+            self._wait_for_reports(process)
+            self._asked(lambda: verbs.edit(self.database, self.place.name, changes))
+
+    def _cancel_trial(self) -> None:
+        number = self.draw.randrange(self.place.form["trials"])
+        with self._coordinator() as process:
+            self._wait_for_reports(process)
+            if self._asked(lambda: verbs.cancel_trial(self.database, self.place.name, number)):
+                self.trial_cancelled = True
+            process.join(coordinators.PATIENCE_SECONDS)
+
+    def _asked(self, ask: Callable[[], object]) -> bool:
+        """Whether the study was there and could still be asked."""
+        with suppress(InvalidInput, UnknownName):
+            return bool(ask())
+        return False
+
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _promote(self) -> None:
@@ -228,8 +275,8 @@ class Soup:
         assert check_versions(folder) and not list(folder.glob(".staging*")), "I7: a staging folder was left behind"
 
     def _undisturbed(self) -> list[Any] | None:
-        """What the study's results are without a fault; None for one that was stopped on the way."""
-        if self.stopped:
+        """What the study's results are without a fault; None where a person ended some of it."""
+        if self.stopped or self.trial_cancelled:
             return None
         home = self.place.home / "undisturbed"
         home.mkdir()
@@ -251,12 +298,16 @@ class Soup:
             process.join(coordinators.PATIENCE_SECONDS)
             assert process.exitcode is not None, "a coordinator did not end"
 
-    def _wait_for_reports(self, process: BaseProcess) -> None:
+    def _wait_for_reports(self, process: BaseProcess, fewest: int = 0) -> None:
         """Wait until a few more epochs are in the database."""
-        enough = self._reports() + self.draw.randint(0, 12)
+        enough = self._reports() + self.draw.randint(fewest, 12)
         coordinators.wait_for(
             lambda: self._reports() >= enough or not process.is_alive() or self.place.over(self.database)
         )
+
+    def _running(self) -> int:
+        with self.database.read() as s:
+            return int(s.scalars(select(func.count()).select_from(Trial).where(Trial.state == "running")).one())
 
     def _reports(self) -> int:
         with self.database.read() as s:

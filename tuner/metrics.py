@@ -104,6 +104,9 @@ class StudyCollector(Collector):
     def _families(self, live: list[LiveStudy]) -> list[GaugeMetricFamily]:
         studies = GaugeMetricFamily("ockham_studies", "Studies that have not ended.", labels=["state"])
         served = GaugeMetricFamily("ockham_study_served", "1 where a coordinator runs the study.", labels=["study"])
+        waiting = GaugeMetricFamily(
+            "ockham_study_waits", "1 where the study is short of workers and has none.", labels=["study"]
+        )
         planned = GaugeMetricFamily("ockham_trials_planned", "Trials of the study in all.", labels=["study"])
         trials = GaugeMetricFamily("ockham_trials", "Trials by state.", labels=["study", "state"])
         failed = GaugeMetricFamily("ockham_trials_failed", "Failed trials by cause.", labels=["study", "cause"])
@@ -112,6 +115,7 @@ class StudyCollector(Collector):
             studies.add_metric([state], sum(item.state == state for item in live))
         for item in live:
             served.add_metric([item.name], item.coordinator is not None)
+            waiting.add_metric([item.name], item.waits is not None)
             planned.add_metric([item.name], item.planned)
             for state, count in sorted(item.counts.items()):
                 trials.add_metric([item.name, state], count)
@@ -119,4 +123,4 @@ class StudyCollector(Collector):
                 failed.add_metric([item.name, cause], count)
             if item.best is not None:
                 best.add_metric([item.name, item.objective], item.best[1])
-        return [studies, served, planned, trials, failed, best]
+        return [studies, served, waiting, planned, trials, failed, best]

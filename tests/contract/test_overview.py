@@ -24,7 +24,7 @@ DASHBOARD = ROOT / "docker" / "monitoring" / "dashboard.json"
 
 
 def fill(database: Database) -> None:
-    """A study at work, with a trial of each state, and one that is over."""
+    """A study at work, with a trial of each state, one that is over, one nobody runs, and one without a worker."""
     form = {"objective": "val_loss", "trials": 9}
     with database.write() as s:
         study = rows.study(s, "digits", **form)
@@ -39,18 +39,23 @@ def fill(database: Database) -> None:
         assert rows.end(s, rows.held(s, over), "failed", cause="oom", message="Long ago.")
         assert studies.finish(s, over, "finished", "All trials are done.")
         rows.study(s, "waiting", **form, direction="maximize")
+        short = rows.study(s, "short", **form, weight=3.0, priority=-1)
+        assert studies.claim(s, short, "machine:17:ab", 60) == 1
+        studies.explain_waiting(s, short, "machine:17:ab", 1, "digits comes first (priority 0)")
 
 
 def test_only_what_has_not_ended_is_told(database: Database) -> None:
     fill(database)
     with database.read() as s:
-        digits, waiting = overview.live_studies(s)
+        digits, waiting, short = overview.live_studies(s)
         [running] = overview.running_trials(s)
         [failed] = overview.latest_failures(s, 5)
     counts = {"complete": 2, "pruned": 1, "failed": 1, "running": 1, "queued": 1}
     assert (digits.name, digits.coordinator, digits.planned, digits.counts) == ("digits", "machine:17:ab", 9, counts)
     assert (digits.failures, digits.best) == ({"oom": 1}, (1, 0.25))
     assert (waiting.coordinator, waiting.counts, waiting.best) == (None, {}, None)
+    assert (short.weight, short.priority, short.waits) == (3.0, -1, "digits comes first (priority 0)")
+    assert (digits.weight, digits.priority, digits.waits) == (1.0, 0, None)
     assert (running.study, running.number, running.attempt, running.epoch) == ("digits", 4, 1, 0)
     assert 0 <= running.seconds < 60
     assert 0 <= running.silent < 60
@@ -67,9 +72,11 @@ def test_metrics_are_those_of_the_rows(database: Database) -> None:
     lines = generate_latest(metrics.registry).decode().splitlines()
     for line in (
         "ockham_database_up 1.0",
-        'ockham_studies{state="active"} 2.0',
+        'ockham_studies{state="active"} 3.0',
         'ockham_study_served{study="digits"} 1.0',
         'ockham_study_served{study="waiting"} 0.0',
+        'ockham_study_waits{study="digits"} 0.0',
+        'ockham_study_waits{study="short"} 1.0',
         'ockham_trials{state="complete",study="digits"} 2.0',
         'ockham_trials_planned{study="digits"} 9.0',
         'ockham_trials_failed{cause="oom",study="digits"} 1.0',
@@ -129,11 +136,12 @@ def test_top_prints_a_page_where_there_is_no_terminal(home: Path) -> None:
     first, second, third = shown.out.split("\n\n")
     assert re.search(r"digits +active +4 +9 +1 +1 +1 +1 .*0.25 \(trial 1\) +process 17 on machine", first)
     assert re.search(r"waiting +active +0 +9 .* nobody", first)
+    assert re.search(r"short +active .* digits comes first \(priority 0\)", first)
     assert re.search(r"digits +4 +1 +0 ", second)
     assert re.search(r"digits +3 +oom +Out of memory\.", third)
     assert "done" not in third
     form = json.loads(run(home, "top", "--output", "json").out)
-    assert [study["name"] for study in form["studies"]] == ["digits", "waiting"]
+    assert [study["name"] for study in form["studies"]] == ["digits", "waiting", "short"]
     assert form["running"][0]["number"] == 4
 
 

@@ -23,7 +23,20 @@ REFRESH_SECONDS = 2.0
 FAILURES = 5  # the latest ones
 LEFT_FOR_TRIALS = 14  # lines of a screen that hold something else
 FINISHED = ("complete", "pruned", "failed", "cancelled")
-HEADINGS = ("study", "state", "done", "of", "running", "queued", "pruned", "failed", "per min", "best", "coordinator")
+HEADINGS = (
+    "study",
+    "state",
+    "done",
+    "of",
+    "running",
+    "queued",
+    "pruned",
+    "failed",
+    "per min",
+    "best",
+    "coordinator",
+    "waits",
+)
 
 
 @click.command()
@@ -76,7 +89,17 @@ class Pages:
             counts = [study.counts.get(state, 0) for state in ("running", "queued", "pruned", "failed")]
             best = f"{short(study.best[1])} (trial {study.best[0]})" if study.best else ""
             who = process_words(study.coordinator) if study.coordinator else "nobody"
-            yield study.name, study.state, _finished(study), study.planned, *counts, self._pace(study), best, who
+            yield (
+                study.name,
+                study.state,
+                _finished(study),
+                study.planned,
+                *counts,
+                self._pace(study),
+                best,
+                who,
+                study.waits,
+            )
 
     def _pace(self, study: LiveStudy) -> float | None:
         began, before = self._first[study.name]
