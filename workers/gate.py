@@ -33,6 +33,7 @@ class Events:
     saved: list[Saved] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     trained: list[Trained] = field(default_factory=list)
+    held: bool = False  # after them, every trial was over, or waits after it was asked to save itself
 
     def without(self, trials: Collection[int]) -> Events:
         """The same events but for those of `trials`."""
@@ -102,9 +103,10 @@ class Gate:
             return self._changed.wait_for(lambda: not any(map(self._moving, self.lanes)), seconds)
 
     def take(self) -> Events:
-        """What happened since the last call."""
+        """What happened since the last call, and whether all of it is saved: seen in one moment."""
         with self._changed:
             events, self._events = self._events, Events()
+            events.held = self.held
             return events
 
     def _moving(self, lane: Lane) -> bool:

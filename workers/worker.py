@@ -40,15 +40,10 @@ class Trainer(Protocol):
         """Begin; returns at once."""
         ...
 
-    @property
-    def held(self) -> bool:
-        """Whether every trial is over, or was saved as `save` asked and waits."""
-        ...
-
     def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         """End the trials in `drop`, train the others up to epoch `until`, wait for that at most `seconds`.
 
-        `save`: each is saved at the end of its epoch and then waits.
+        `save`: each is saved at the end of its epoch and then waits; the events are `held` when all do.
         """
         ...
 
@@ -75,10 +70,6 @@ class Turns:
     @property
     def progress(self) -> int:
         return self._gate.progress
-
-    @property
-    def held(self) -> bool:
-        return self._gate.held
 
     def start(self) -> None:
         for lane in self._gate.lanes:
@@ -145,10 +136,6 @@ class Together:
     def progress(self) -> int:
         return sum(trainer.progress for trainer in self._trainers)
 
-    @property
-    def held(self) -> bool:
-        return bool(self._trainers) and all(trainer.held for trainer in self._trainers)
-
     def start(self) -> None:
         self._choosing.start()
 
@@ -159,6 +146,7 @@ class Together:
         events = Events()
         if self._choosing.is_alive():
             return events
+        held = []
         for trainer in self._trainers:
             left = end - time.monotonic()
             news = trainer.advance(until if left > 0 else 0, max(0.0, left), self._dropped, save)
@@ -166,6 +154,8 @@ class Together:
             events.saved += news.saved
             events.ended += news.ended
             events.trained += news.trained
+            held.append(news.held)
+        events.held = all(held)
         self._dropped.clear()
         return events
 
@@ -233,7 +223,7 @@ class Worker:
             trained=tuple(events.trained),
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
-            held=self._trainer.held,
+            held=events.held,
         )
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:

@@ -213,7 +213,7 @@ def test_a_stack_that_is_saved_to_be_stopped_waits_after_its_epoch(training: Mak
     assert not cohort.advance(1, 60.0, ()).saved
     events = cohort.advance(EPOCHS, 60.0, (), save=True)
     assert [(item.trial, item.epoch) for item in events.saved] == [(trial, 2) for trial in range(4)]
-    assert cohort.held
+    assert events.held
     assert cohort.advance(EPOCHS, 60.0, (), save=True).reports == []
 
 

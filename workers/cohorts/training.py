@@ -59,10 +59,6 @@ class Cohort:
     def progress(self) -> int:
         return self._gate.progress
 
-    @property
-    def held(self) -> bool:
-        return self._gate.held
-
     def start(self) -> None:
         """Nothing to do: building belongs to the first slice."""
 
