@@ -36,8 +36,11 @@ def common_noise(model: keras.Model, rates: Any, seed: Any) -> Iterator[None]:
 
 
 def dropped(x: Any, draw: Any, rate: Any) -> Any:
-    """Inverted dropout, as in Keras. `draw`: uniform in [0, 1), broadcast to `x`."""
-    return tf.where(draw >= rate, x / (1 - rate), 0.0)
+    """Inverted dropout, as in Keras. `draw`: uniform in [0, 1), broadcast to `x`.
+
+    A product, because its gradient is one as well: that of a choice between quotients takes twice as long.
+    """
+    return x * (tf.cast(draw >= rate, x.dtype) * (1 / (1 - rate)))
 
 
 def _call(layer: Any, rate: Any, seed: Any) -> Callable[..., Any]:
