@@ -76,9 +76,9 @@ def test_a_users_models_are_looked_at_for_what_a_stack_can_vary(check: Callable[
     assert report.problems == ()
     assert report.liftable == ("noise", "l1", "l2", "dropout", "rate")
     assert report.alone is None
-    report = check("scheduled", module="cohort_models")
+    report = check("averaged", module="cohort_models")
     assert report.problems == ()
-    assert (report.liftable, report.alone) == ((), "the learning rate follows a schedule")
+    assert (report.liftable, report.alone) == ((), "the optimizer averages weights (use_ema=True)")
 
 
 def test_the_space_of_a_hypermodel_holds_what_its_fit_asks_for(check: Callable[..., CheckReport]) -> None:
