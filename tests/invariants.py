@@ -53,7 +53,7 @@ def check_invariants(
             _no_metric_lost(s, trial, definition)
             _told_why(trial, attempts)
         _best_is_the_optimum(s, study.id, rows, definition)
-        _budgets_hold(spans, definition, definition.together(study.checked.get("liftable", ())))
+        _budgets_hold(spans, definition, definition.together(study.checked))
         store = ArtifactStore(artifact_root)
         for artifact in artifacts.of_study(s, study.id):
             store.verify(artifact.key, artifact.sha256)

@@ -35,8 +35,8 @@ class ActiveStudy:
         if definition.space is None:
             raise ValueError(f"Study {row.name!r} was stored without its search space.")
         self.space = definition.space
-        found = row.checked.get("liftable", ())
-        self.together, self.liftable = definition.together(found), definition.liftable(found)
+        self.together = definition.together(row.checked)
+        self.liftable = definition.liftable(row.checked.get("liftable", ()))
         self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
         limits = {name: getattr(definition, name) for name in ("epochs", "direction", "seed", "grace", "eta")}
         self.rule = rule(definition.pruner, **limits)
@@ -82,7 +82,7 @@ class ActiveStudy:
         if revision != self.revision:
             row = studies.get(s, self.id)
             self.definition, self.revision = StudyDefinition.from_json(row.definition), row.revision
-            self.together = self.definition.together(row.checked.get("liftable", ()))
+            self.together = self.definition.together(row.checked)
             self.budget = Budget.of(self.definition)
             self.to_cancel = trials.to_cancel(s, self.id)
 

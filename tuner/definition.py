@@ -120,15 +120,19 @@ class StudyDefinition:
         names = () if self.space is None else self.space.parameters
         return tuple(name for name in names if name in (LIFTABLE if self.model == "mlp" else found))
 
-    def together(self, found: Collection[str]) -> int:
+    def together(self, checked: Mapping[str, Any]) -> int:
         """How many trials a worker is given at a time: 1 where training them together gains nothing.
 
         A cohort is proposed at once, without knowing how its members do: a short study has small ones, but the repeats
-        of a configuration always fit in one.
+        of a configuration fit in one. None is larger than what the worker of the dry run has memory for.
+
+        Args:
+            checked: the report of the study's dry run, as it is stored.
         """
-        if self.loop is not None or (self.model != "mlp" and not self.liftable(found)):
+        if self.loop is not None or (self.model != "mlp" and not self.liftable(checked.get("liftable", ()))):
             return 1
-        return self.cohort or max(self.repeats, min(COHORT, self.trials // 8))
+        wanted = self.cohort or max(self.repeats, min(COHORT, self.trials // 8))
+        return min(wanted, checked.get("together") or wanted)
 
     def resources(self) -> Resources:
         """What one trial occupies while it runs."""

@@ -209,6 +209,7 @@ class CheckReport:
     parameters: tuple[int, int] = (0, 0)  # weights in the smallest and the largest model that was built
     liftable: tuple[str, ...] = ()  # parameters in which models of the user's may differ and still train as one program
     alone: str | None = None  # the sentence why they train one by one; None: they need not, or it was not looked at
+    together: int | None = None  # trials that a worker's share of memory has room for; None: it was not looked at
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -223,6 +224,7 @@ class CheckReport:
             parameters=(form["parameters"][0], form["parameters"][1]),
             liftable=tuple(form["liftable"]),
             alone=form["alone"],
+            together=form["together"],
         )
 
 

@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from workers.contract import Resources
+from workers.launchers import machine
 
 log = logging.getLogger("ockham.worker")
 
@@ -40,6 +41,19 @@ def prepare(resources: Resources) -> None:
 
     gc.collect()
     gc.freeze()  # a million objects of the libraries, which no later collection has to walk through
+
+
+def room(resources: Resources, each: int) -> int:
+    """How many things of `each` bytes a worker should hold at a time, at least 1.
+
+    All of them get half of the worker's share: of the machine's memory, and of its part of a card where it has one. The
+    other half is for Python, TensorFlow, the data and what a step leaves behind.
+    """
+    workers = max(1, int(machine.cpus() / max(resources.cpus, 1e-9)))
+    shares = [machine.memory() // workers]
+    if resources.gpus > 0 and (card := _card_bytes(0)) is not None:
+        shares.append(int(card * min(1.0, resources.gpus)))
+    return max(1, min(shares) // 2 // max(1, each))
 
 
 def _limit_cards(tf: Any, gpus: float) -> None:

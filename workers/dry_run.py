@@ -19,7 +19,7 @@ def check(training: Training, resources: Resources) -> CheckReport:
     prepare(resources)
     from workers.rehearsal import Rehearsal
 
-    return Rehearsal(training).report()
+    return Rehearsal(training, resources).report()
 
 
 def _loop_problems(training: Training) -> tuple[str, ...]:

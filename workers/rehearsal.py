@@ -16,9 +16,10 @@ import keras
 import tensorflow as tf
 
 from search_spaces import InvalidSpace, Space, from_keras_tuner
-from workers import models
+from workers import devices, models
 from workers.cohorts.rehearsing import liftable
-from workers.contract import CheckReport, Member, Training
+from workers.cohorts.structure import BYTES_PER_WEIGHT
+from workers.contract import CheckReport, Member, Resources, Training
 from workers.data import DataError, Part, Parts, load
 from workers.entry_points import EntryPointError
 from workers.export import probe
@@ -45,7 +46,8 @@ class Refused(Exception):
 class Rehearsal:
     """One dry run of one study."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, resources: Resources) -> None:
+        self._resources = resources
         self._training = replace(training, epochs=1, patience=None, checkpoint_seconds=math.inf)
         self._space: Space | None = None
         self._parts: Parts | None = None
@@ -65,6 +67,9 @@ class Rehearsal:
         except Refused as error:
             problems = (str(error),)
         weights = self._weights or [0]
+        room, alone = devices.room(self._resources, BYTES_PER_WEIGHT * max(weights)), self._alone
+        if room == 1 and alone is None:
+            alone = f"a model has {max(weights):,} weights, and a worker's share of memory has no room for two"
         return CheckReport(
             problems=problems,
             metrics=tuple(sorted(self._metrics)),
@@ -72,7 +77,8 @@ class Rehearsal:
             data=self._parts.describe() if self._parts is not None else {},
             parameters=(min(weights), max(weights)),
             liftable=self._liftable,
-            alone=self._alone,
+            alone=alone,
+            together=room,
         )
 
     def _run(self) -> None:

@@ -57,21 +57,6 @@ def noisy(hp: Hp) -> keras.Model:
     return _classifier(hp, hidden)
 
 
-def convolved(hp: Hp) -> keras.Model:
-    hidden = [
-        layers.Reshape((2, 2, 1)),
-        layers.Conv2D(4, 2, padding="same", activation="relu", kernel_regularizer=_l2(hp)),
-        layers.SpatialDropout2D(0.0),
-        layers.MaxPooling2D(2),
-        layers.Flatten(),
-    ]
-    return _classifier(hp, hidden)
-
-
-def recurrent(hp: Hp) -> keras.Model:
-    return _classifier(hp, [layers.Reshape((2, 2)), layers.LSTM(3, kernel_regularizer=_l2(hp))])
-
-
 def measured(hp: Hp) -> keras.Model:
     """A loss object, and metrics that are no means over rows."""
     metrics = [keras.metrics.RootMeanSquaredError(), keras.metrics.R2Score(), "mae"]
@@ -80,29 +65,6 @@ def measured(hp: Hp) -> keras.Model:
         keras.optimizers.Adam(_rate(hp)), keras.losses.Huber(delta=2.0), metrics=metrics, weighted_metrics=["mse"],
         jit_compile=False,
     )  # fmt: skip
-    return model
-
-
-def wide_and_deep(hp: Hp) -> keras.Model:
-    wide, deep = keras.Input((2,), name="wide"), keras.Input((2,), name="deep")
-    hidden = layers.Dense(5, "relu", kernel_regularizer=_l2(hp))(deep)
-    answer = layers.Dense(3, "softmax")(layers.Concatenate()([wide, hidden]))
-    model = keras.Model({"wide": wide, "deep": deep}, answer)
-    model.compile(keras.optimizers.SGD(_rate(hp), momentum=0.9), "sparse_categorical_crossentropy", jit_compile=False)
-    return model
-
-
-def embedded(hp: Hp) -> keras.Model:
-    model = keras.Sequential(
-        [
-            keras.Input((5,)),
-            layers.Embedding(7, 3, embeddings_regularizer=_l2(hp)),
-            layers.GlobalAveragePooling1D(),
-            layers.Dense(3, "softmax"),
-        ]
-    )
-    optimizer = keras.optimizers.SGD(_rate(hp), momentum=0.9)
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     return model
 
 
@@ -124,10 +86,19 @@ def scaled(hp: Hp) -> keras.Model:
     return _classifier(hp, [layers.Dense(4, "relu"), Scaled(hp.Float("factor", 0.5, 2.0))])
 
 
+class Halved(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of the user's own."""
+
+    def __init__(self, first: float) -> None:
+        self._first = first
+
+    def __call__(self, step: Any) -> Any:
+        return self._first / (1 + keras.ops.cast(step, "float32"))
+
+
 def scheduled(hp: Hp) -> keras.Model:
     model = _classifier(hp, [layers.Dense(4, "relu")])
-    decay = keras.optimizers.schedules.ExponentialDecay(_rate(hp), 10, 0.9)
-    model.compile(keras.optimizers.SGD(decay), "sparse_categorical_crossentropy", jit_compile=False)
+    model.compile(keras.optimizers.SGD(Halved(_rate(hp))), "sparse_categorical_crossentropy", jit_compile=False)
     return model
 
 
@@ -168,19 +139,43 @@ def words() -> Any:
     return (x[:90], y[:90]), (x[90:], y[90:])
 
 
-def clipped(hp: Hp) -> keras.Model:
+def averaged(hp: Hp) -> keras.Model:
     model = _classifier(hp, [layers.Dense(4, "relu")])
-    model.compile(keras.optimizers.SGD(_rate(hp), clipnorm=1.0), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.SGD(_rate(hp), use_ema=True), "sparse_categorical_crossentropy")
     return model
 
 
-def active(hp: Hp) -> keras.Model:
-    return _classifier(hp, [layers.Dense(4, "relu", activity_regularizer=_l2(hp), name="hidden")])
+def orthogonal(hp: Hp) -> keras.Model:
+    regularizer = keras.regularizers.OrthogonalRegularizer(hp.Float("l2", 0.0, 1.0))
+    return _classifier(hp, [layers.Dense(4, "relu", kernel_regularizer=regularizer)])
 
 
-def bounded(hp: Hp) -> keras.Model:
-    return _classifier(hp, [layers.Dense(4, "relu", kernel_constraint=keras.constraints.MaxNorm(hp.Float("l2", 1, 2)))])
+class Centred(keras.constraints.Constraint):
+    def __call__(self, w: Any) -> Any:
+        return w - keras.ops.mean(w)
+
+
+def centred(hp: Hp) -> keras.Model:
+    return _classifier(hp, [layers.Dense(4, "relu", kernel_constraint=Centred())])
+
+
+class Pressed(keras.layers.Layer):
+    """Adds a loss of its own to the model's."""
+
+    def call(self, inputs: Any) -> Any:
+        self.add_loss(0.1 * keras.ops.mean(keras.ops.square(inputs)))
+        return inputs
+
+
+def pressed(hp: Hp) -> keras.Model:
+    return _classifier(hp, [layers.Dense(4, "relu", kernel_regularizer=_l2(hp)), Pressed()])
 
 
 def looked_up(hp: Hp) -> keras.Model:
     return _classifier(hp, [layers.Embedding(7, 3, name="words"), layers.Flatten()], (5,))
+
+
+def looked_up_and_clipped(hp: Hp) -> keras.Model:
+    model = looked_up(hp)
+    model.compile(keras.optimizers.SGD(_rate(hp), clipnorm=1.0), "sparse_categorical_crossentropy")
+    return model

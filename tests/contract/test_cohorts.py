@@ -265,3 +265,17 @@ def test_the_program_knows_what_the_family_knows() -> None:
     assert tuple(program.ACTIVATIONS) == ACTIVATIONS
     assert tuple(models.OPTIMIZERS) == OPTIMIZERS
     assert {program.settings_of(name)["class"] for name in OPTIMIZERS} <= updates.UPDATES.keys()
+
+
+def test_a_stack_leaves_room_for_what_its_layers_answer() -> None:
+    """Few weights, but inputs of many columns: it is the copies of a batch that take memory."""
+    from workers.cohorts.family import Family
+    from workers.cohorts.layout import Layout
+
+    def most(inputs: int, width: int, batch_size: int = 32) -> int:
+        return Family(Layout(inputs, 1, width, 3, False), "relu", "adam", batch_size, None).most  # type: ignore[arg-type]
+
+    assert most(64, 64) > 16
+    assert most(64, 1000) == 14  # of its 68,003 weights a stack holds a million
+    assert most(10_000, 8) == 3  # 512 rows are evaluated at a time
+    assert most(10_000, 8, batch_size=4096) == 1

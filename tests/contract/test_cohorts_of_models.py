@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.trained import curves, finished, saved_weights
 from workers.contract import Assignment, Member, Training
@@ -77,9 +75,7 @@ def together(training: Training, points: Sequence[dict[str, Any]] = POINTS) -> E
     [
         ("dense", "keras_models:weighted"),
         ("normalized", "keras_models:blobs"),
-        ("convolved", "keras_models:blobs"),
         ("measured", "keras_models:prices"),
-        ("wide_and_deep", "cohort_models:halves"),
     ],
 )
 def test_members_equal_trials_that_train_alone(training: Make, model: str, data: str) -> None:
@@ -101,9 +97,8 @@ def test_members_equal_trials_that_train_alone(training: Make, model: str, data:
 @pytest.mark.parametrize(
     ("model", "data"),
     [
-        ("recurrent", "keras_models:blobs"),
-        ("embedded", "cohort_models:words"),
         ("subclassed", "keras_models:blobs"),
+        ("pressed", "keras_models:blobs"),
     ],
 )
 def test_a_model_that_the_comparison_finds_equal_is_stacked(training: Make, model: str, data: str) -> None:
@@ -145,11 +140,12 @@ def test_trials_of_an_assignment_that_cannot_be_stacked_train_alone_beside_the_o
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("cohort_models:scheduled", "the learning rate follows a schedule"),
-        ("cohort_models:clipped", "the optimizer clips gradients (clipnorm=1.0)"),
-        ("cohort_models:active", "the layer hidden has an activity regularizer"),
-        ("cohort_models:bounded", "has a constraint"),
+        ("cohort_models:scheduled", "the learning rate follows a schedule that is not one of Keras'"),
+        ("cohort_models:averaged", "the optimizer averages weights (use_ema=True)"),
+        ("cohort_models:orthogonal", "has a regularizer other than L1 and L2"),
+        ("cohort_models:centred", "has a constraint that is not one of Keras'"),
         ("cohort_models:looked_up", "the layer words is an Embedding: Adam takes another step"),
+        ("cohort_models:looked_up_and_clipped", "the layer words is an Embedding: SGD clips another gradient"),
         ("keras_models:own_step", "the model has a train_step of its own"),
         ("keras_models:OwnFit", "the HyperModel has a fit of its own"),
     ],
@@ -194,67 +190,3 @@ def test_a_pattern_is_traced_once(training: Make) -> None:
         finished(cohort, EPOCHS)
     assert traced[0] is traced[1]
     assert traced[0].train.experimental_get_tracing_count() == 1
-
-
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "SGD": {"momentum": 0.0, "nesterov": False},
-    "RMSprop": {"centered": False},
-    "Adagrad": {},
-    "Adadelta": {},
-    "Adam": {"amsgrad": False},
-    "AdamW": {"amsgrad": True},
-    "Nadam": {},
-    "Adamax": {},
-    "Ftrl": {"l1_regularization_strength": 1e-2, "beta": 0.1, "l2_shrinkage_regularization_strength": 1e-3},
-    "Lion": {},
-}
-"""By the names of Keras' classes, each with what members may not differ in."""
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@settings(max_examples=4, deadline=None)
-@given(
-    st.lists(
-        st.fixed_dictionaries(
-            {
-                "learning_rate": st.floats(1e-4, 1e-1),
-                "weight_decay": st.floats(0.0, 0.1),
-                "momentum": st.floats(0.0, 0.95),
-                "rho": st.floats(0.5, 0.99),
-                "beta_1": st.floats(0.5, 0.99),
-                "beta_2": st.floats(0.9, 0.999),
-                "epsilon": st.floats(1e-8, 1e-3),
-            }
-        ),
-        min_size=1,
-        max_size=3,
-    ),
-    st.booleans(),
-)
-def test_every_optimizer_steps_as_keras_does(name: str, rates: list[dict[str, float]], other: bool) -> None:
-    """`other`: nesterov, centered or amsgrad, where there is one."""
-    import keras
-    import tensorflow as tf
-
-    from workers.cohorts.updates import UPDATES, decayed
-
-    fixed = {key: value if not isinstance(value, bool) else other for key, value in OPTIMIZERS[name].items()}
-    make = getattr(keras.optimizers, name)
-    known = make().get_config().keys()
-    own = [{key: value for key, value in rate.items() if key in known} for rate in rates]
-    optimizers = [make(**{**fixed, **rate}) for rate in own]
-    config = optimizers[0].get_config()
-    lifted = {key: tf.constant([[rate[key]] for rate in own], tf.float64) for key in own[0]}
-    random = np.random.default_rng(0)
-    variables = [keras.Variable(random.normal(size=7).astype("float32")) for _ in own]
-    weights = tf.stack([variable.value for variable in variables])
-    slots = tuple(tf.stack(slot) for slot in zip(*(UPDATES[name].slots(row, config) for row in weights), strict=True))
-    for step in range(4):
-        gradients = random.normal(size=weights.shape).astype("float32")
-        weights, slots = UPDATES[name].rule(
-            decayed(weights, lifted), tf.constant(gradients), slots, {**config, **lifted}, step
-        )
-        for optimizer, variable, gradient in zip(optimizers, variables, gradients, strict=True):
-            optimizer.apply([tf.constant(gradient)], [variable])
-    for row, variable in zip(weights.numpy(), variables, strict=True):
-        np.testing.assert_allclose(row, variable.numpy(), rtol=2e-5, atol=2e-6)

@@ -76,9 +76,24 @@ def test_a_users_models_are_looked_at_for_what_a_stack_can_vary(check: Callable[
     assert report.problems == ()
     assert report.liftable == ("noise", "l1", "l2", "dropout", "rate")
     assert report.alone is None
-    report = check("scheduled", module="cohort_models")
+    report = check("averaged", module="cohort_models")
     assert report.problems == ()
-    assert (report.liftable, report.alone) == ((), "the learning rate follows a schedule")
+    assert (report.liftable, report.alone) == ((), "the optimizer averages weights (use_ema=True)")
+
+
+def test_a_model_that_memory_holds_but_once_trains_alone(
+    check: Callable[..., CheckReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers.launchers import machine
+
+    space = mlp(depth=1, width=(4, 1000))
+    assert (check(space=space).together or 0) > 16
+    monkeypatch.setattr(machine, "memory", lambda: machine.cpus() * 8_003 * 48 * 3)  # half of it for one and a half
+    report = check(space=space)
+    assert report.problems == ()
+    assert report.parameters[1] == 8_003
+    assert report.together == 1
+    assert report.alone == "a model has 8,003 weights, and a worker's share of memory has no room for two"
 
 
 def test_the_space_of_a_hypermodel_holds_what_its_fit_asks_for(check: Callable[..., CheckReport]) -> None:

@@ -158,7 +158,7 @@ def test_a_configuration_is_the_best_only_once_its_repeats_are_all_complete() ->
 def test_the_repeats_of_a_cohort_are_given_to_one_worker() -> None:
     form = {**FORM, "loop": None, "data": "m:load", "space": {"family": "mlp"}, "sampler": "random"}
     definition = parse({**form, "trials": 20, "repeats": 5})
-    assert definition.together(()) == 5
+    assert definition.together({}) == 5
     row = Study(id=1, name="study", state="active", definition=definition.to_json(), checked={})
     study = ActiveStudy(row, 1, [])
     assert study.waiting(0, time.monotonic()) == (0, 1, 2, 3, 4)

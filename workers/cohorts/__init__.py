@@ -7,6 +7,7 @@ stack: who is best, who is over, who leaves), `training` (an assignment in slice
 `updates` (what an optimizer does to rows).
 
 The `mlp` family: `layout` (a network as one row of numbers), `program` (its epoch, compiled once per depth), `family`.
-Any other model: `lifting` (numbers out of a configuration), `lifted_program` (its epoch, compiled once per pattern),
-`lifted`, `noise`, `comparison` (with Keras, before it is trusted), `rehearsing` (what the dry run finds out).
+Any other model: `lifting` (numbers out of a configuration), `columns` (where they stand), `optimizers` (their numbers
+and schedules), `constraints`, `penalties`, `noise`, `lifted_program` (its epoch, compiled once per pattern), `lifted`,
+`comparison` (with Keras, before it is trusted), `rehearsing` (what the dry run finds out).
 """

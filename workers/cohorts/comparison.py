@@ -19,6 +19,7 @@ import tensorflow as tf
 from workers.cohorts.lifted import LiftedModels, numbers_of, row_of
 from workers.cohorts.lifting import Lifted
 from workers.cohorts.noise import common_noise
+from workers.cohorts.optimizers import calmed, learning_rate
 from workers.cohorts.structure import Span, named, order
 from workers.feeding import tensors
 
@@ -64,7 +65,7 @@ def _difference(stacked: Mapping[str, Any], alone: Mapping[str, Any]) -> str | N
 
 def _stacked(structure: LiftedModels, specimens: Sequence[Specimen]) -> list[dict[str, Any]]:
     pattern, count = structure.pattern, len(specimens)
-    hyper = tf.constant([_calm(specimen.lifted.values) for specimen in specimens], tf.float64)
+    hyper = tf.constant([_calm(structure, specimen.lifted.values) for specimen in specimens], tf.float64)
     weights = tf.constant(np.stack([specimen.row for specimen in specimens]))
     slots = tuple(tf.stack(slot) for slot in zip(*map(pattern.program.slots, weights), strict=True))
     last = min(STEPS, structure.batches)
@@ -81,12 +82,13 @@ def _stacked(structure: LiftedModels, specimens: Sequence[Specimen]) -> list[dic
 
 
 def _alone(structure: LiftedModels, specimen: Specimen) -> dict[str, Any]:
-    model, pattern = specimen.model, structure.pattern
-    model.optimizer.learning_rate = _calm(specimen.lifted.values)[0]
+    model, program = specimen.model, structure.pattern.program
+    columns, values = program.columns, _calm(structure, specimen.lifted.values)
+    model.optimizer.learning_rate = learning_rate(program.settings, columns.of_optimizer(values))
     model.reset_metrics()
     checked = model.test_step(_head(structure, ROWS))
     model.reset_metrics()
-    rates = tf.constant(pattern.program.noise_rates(specimen.lifted.values), tf.float32)
+    rates = tf.constant(columns.of_noise(values), tf.float32)
     data, count = tensors(structure.parts.train)
     chosen, trained, untrained = order(count, structure.seed, 0), {}, np.zeros(0)
     for step in range(min(STEPS, structure.batches)):
@@ -96,7 +98,7 @@ def _alone(structure: LiftedModels, specimen: Specimen) -> dict[str, Any]:
             batch = tf.nest.map_structure(lambda array, rows=rows: tf.gather(array, rows), data)
             trained = model.train_step(batch)
         if step == 0:
-            untrained = row_of(model)[pattern.program.trained :]
+            untrained = row_of(model)[program.trained :]
     validated = {f"val_{name}": value for name, value in checked.items()}
     return {"the untrained weights": untrained, **trained, **validated}
 
@@ -112,6 +114,7 @@ def _head(structure: LiftedModels, rows: int) -> Any:
     return tf.nest.map_structure(lambda array: array[:rows], tensors(structure.parts.validation)[0])
 
 
-def _calm(values: Sequence[float]) -> tuple[float, ...]:
-    """With a small learning rate, which is the first of an optimizer's numbers."""
-    return (min(values[0], CALM), *values[1:])
+def _calm(structure: LiftedModels, values: Sequence[float]) -> tuple[float, ...]:
+    """With small learning rates."""
+    own = calmed(structure.pattern.program.columns.of_optimizer(values), CALM)
+    return (*own.values(), *values[len(own) :])

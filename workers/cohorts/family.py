@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from workers import models
 from workers.cohorts.layout import Layout, layout_of
-from workers.cohorts.program import ACTIVATIONS, SUMS, first_slots, program
+from workers.cohorts.program import ACTIVATIONS, EVALUATION_ROWS, SUMS, first_slots, program
 from workers.cohorts.source import Source, Table
-from workers.cohorts.structure import Rows, Span, named, order
+from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, Span, named, order
 from workers.contract import Member
 
 MOST_NUMBERS = 1_000_000  # weights in a stack: beyond the caches of a core, members are faster alone (measured)
@@ -35,7 +35,10 @@ class Family:
 
     @property
     def limit(self) -> str:
-        return f"a stack holds at most {MOST_NUMBERS:,} weights, and each trial has {self.layout.size:,}"
+        return (
+            f"a stack holds at most {MOST_NUMBERS:,} weights and {MOST_ACTIVATIONS:,} numbers from its layers; of each "
+            f"trial these are {self.layout.size:,} and {self._activations:,}"
+        )
 
     @property
     def batches(self) -> int:
@@ -43,7 +46,7 @@ class Family:
 
     @property
     def most(self) -> int:
-        return max(1, MOST_NUMBERS // self.layout.size)
+        return max(1, min(MOST_NUMBERS // self.layout.size, MOST_ACTIVATIONS // self._activations))
 
     def steps(self, members: int) -> int:  # noqa: ARG002 - a call of so small networks is short
         return STEPS
@@ -72,6 +75,11 @@ class Family:
 
     def arrays(self, row: np.ndarray) -> list[np.ndarray]:
         return self.layout.weights(row)
+
+    @property
+    def _activations(self) -> int:
+        """Numbers that a batch leaves in a member's layers."""
+        return max(self.batch_size, EVALUATION_ROWS) * sum(self.layout.dims)
 
     @property
     def _program(self) -> Any:

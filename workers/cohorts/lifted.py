@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from workers.cohorts.lifted_program import LiftedProgram
 from workers.cohorts.lifting import Lifted
-from workers.cohorts.structure import Rows, Span, named, order
+from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, Span, named, order
 from workers.data import Parts
 from workers.failures import CannotStack
 from workers.feeding import EVALUATION_ROWS, tensors
@@ -28,7 +28,6 @@ from workers.training import steps_per_execution
 
 MOST_NUMBERS = 250_000  # weights in a stack: of larger ones members are faster one at a time (docs/cohorts.md)
 FEWEST = 4  # members that a stack must have room for, else each is computed by itself
-MOST_ACTIVATIONS = 2**24  # numbers that a batch leaves in the layers of all members, 64 MiB: memory, not speed
 MOST_PATTERNS = 8  # kept per process, about 20 MiB each
 
 

@@ -5,13 +5,13 @@ member's numbers while it is called. Where every operation has a vectorized form
 (`tf.vectorized_map`); where one has none, as convolutions and recurrent layers, a stack holds one member, which still
 spares it a trace of its own. The gradient of the sum of the members' losses is each member's own gradient.
 
-K members, W weights each, the first P of them trained. `weights` (K, W), `hyper` (K, H) as lifting.Columns has it.
+K members, W weights each, the first P of them trained. `weights` (K, W), `hyper` (K, H) as columns.Columns has it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,10 +20,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for.pfor import RegisterPFor, wrap
 
-from workers.cohorts.lifting import columns
+from workers.cohorts.columns import Numbers, columns
+from workers.cohorts.constraints import constrained
 from workers.cohorts.noise import common_noise
+from workers.cohorts.optimizers import settings_at
+from workers.cohorts.penalties import own_activities, penalty
 from workers.cohorts.structure import Rows
-from workers.cohorts.updates import UPDATES, decayed
+from workers.cohorts.updates import UPDATES, clipped, decayed
 from workers.failures import CannotStack
 
 _F, _N = tf.float32, tf.int64
@@ -35,25 +38,20 @@ class LiftedProgram:
     def __init__(self, pattern: keras.Model, vectorized: bool) -> None:
         """`pattern`: a compiled model whose weights and metrics exist."""
         self._model, self._vectorized = pattern, vectorized
-        self._columns = columns(pattern)
-        self.lifted = self._columns.count
-        self._settings = pattern.optimizer.get_config()
+        self.columns = columns(pattern)
+        self.lifted = sum(self.columns.sizes)
+        self.settings = pattern.optimizer.get_config()
         self._update = UPDATES[type(pattern.optimizer).__name__]
         self._trained, self._fixed = pattern.trainable_weights, pattern.non_trainable_weights
         self._counted = pattern._compile_metrics.variables if pattern._compile_metrics is not None else []
         counts = [np.asarray(variable, "float32").ravel() for variable in self._counted]
         self._zero = np.concatenate([np.zeros(2, "float32"), *counts])  # most metrics begin with 0, but not all
-        self.sizes = [_size(weight) for weight in (*self._trained, *self._fixed)]
-        self.trained = sum(map(_size, self._trained))
+        self._sizes = list(map(_size, self._trained))
+        self.trained = sum(self._sizes)
 
     def slots(self, weights: Any) -> Rows:
         """The optimizer's slots before the first step, of one member's weights (W,)."""
-        return self._update.slots(weights[: self.trained], self._settings)
-
-    def noise_rates(self, values: Sequence[float]) -> Sequence[float]:
-        """Of a member's lifted numbers, the rates of its noisy layers."""
-        first = len(self._columns.rates)
-        return values[first : first + self._columns.noise]
+        return self._update.slots(weights[: self.trained], self.settings)
 
     def begin(self, members: int) -> Any:
         """What an epoch adds up (K, 2 + ...): data loss and penalty, times rows, and what the metrics count."""
@@ -67,10 +65,8 @@ class LiftedProgram:
 
         `done`: steps that the members have made before batch 0 of this epoch. `noise`: (seed, epoch) of the noise.
         """
-        rates, noise_rates, l1, l2 = self._columns.split(hyper)
-        settings = {**self._settings, **rates}
-        noise_rates = tf.cast(noise_rates, _F)
-        penalties = tuple(self._per_number(item) for item in (l1, l2))
+        numbers = self.columns.split(hyper)
+        strengths = self._per_number(numbers.l1), self._per_number(numbers.l2)
 
         def body(step: Any, weights: Any, slots: Any, sums: Any) -> Any:
             chosen = order[step * batch : (step + 1) * batch]
@@ -80,14 +76,13 @@ class LiftedProgram:
             parts = self._parts(trained, self._trained)
             with tf.GradientTape() as tape:
                 tape.watch(parts)
-                losses, fixed, counts = self._members(parts, fixed, sums[:, 2:], taken, (noise_rates, seed))
-                total = tf.reduce_sum(losses)
+                losses, added, fixed, counts = self._members(parts, fixed, sums[:, 2:], taken, numbers, seed)
+                total = tf.reduce_sum(losses + added)
             gradients = tape.gradient(total, parts, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            dense = map(tf.convert_to_tensor, gradients)
-            flat = tf.concat([tf.reshape(item, [tf.shape(weights)[0], -1]) for item in dense], 1)
-            penalty, slope = _penalty(trained, *penalties)
-            trained, slots = self._step(trained, flat + slope, slots, settings, done + step)
-            scores = sums[:, :2] + tf.cast(tf.shape(chosen)[0], _F) * tf.stack([losses, penalty], 1)
+            of_weights, slope = penalty(trained, *strengths)
+            flat = self._joined(map(tf.convert_to_tensor, gradients))
+            trained, slots = self._step(trained, flat + slope, slots, numbers, done + step)
+            scores = sums[:, :2] + tf.cast(tf.shape(chosen)[0], _F) * tf.stack([losses, of_weights + added], 1)
             return step + 1, tf.concat([trained, fixed], 1), slots, tf.concat([scores, counts], 1)
 
         start = (first, rows[0], tuple(rows[1:]), sums)
@@ -100,48 +95,50 @@ class LiftedProgram:
         `trained`: the sums of the epoch's training. `sums`: what an evaluation begins with.
         """
         rows = tf.shape(tf.nest.flatten(data)[0])[0]
-        _, _, l1, l2 = self._columns.split(hyper)
+        numbers = self.columns.split(hyper)
         parts, fixed = self._parts(weights[:, : self.trained], self._trained), weights[:, self.trained :]
-        penalty, _ = _penalty(weights[:, : self.trained], self._per_number(l1), self._per_number(l2))
+        strengths = self._per_number(numbers.l1), self._per_number(numbers.l2)
+        of_weights, _ = penalty(weights[:, : self.trained], *strengths)
 
         def body(step: Any, sums: Any) -> Any:
             taken = tf.nest.map_structure(lambda array: array[step * batch : (step + 1) * batch], data)
-            losses, _, counts = self._members(parts, fixed, sums[:, 2:], taken, None)
+            losses, added, _, counts = self._members(parts, fixed, sums[:, 2:], taken, numbers, None)
             count = tf.cast(tf.shape(tf.nest.flatten(taken)[0])[0], _F)
-            scores = sums[:, :2] + count * tf.stack([losses, penalty], 1)
+            scores = sums[:, :2] + count * tf.stack([losses, of_weights + added], 1)
             return step + 1, tf.concat([scores, counts], 1)
 
         batches = (rows + batch - 1) // batch
         _, sums = tf.while_loop(lambda step, _: step < batches, body, (0, sums), parallel_iterations=1)
         return self._results(trained), self._results(sums)
 
-    def _members(self, parts: Any, fixed: Any, counts: Any, taken: Any, drawn: Any) -> tuple[Any, Any, Any]:
-        """Of each member its data loss (K,), its untrained weights and its metrics' counts after this batch.
+    def _members(
+        self, parts: Any, fixed: Any, counts: Any, taken: Any, numbers: Numbers, seed: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        """Of each member its data loss and what layers add to it (K,), its untrained weights and its metrics' counts.
 
-        `drawn`: noise rates (K, layers) and the batch's seed; None: evaluate.
+        `seed`: of the batch's noise; None: evaluate.
         """
-        rates = tf.zeros([tf.shape(fixed)[0], 0]) if drawn is None else drawn[0]  # evaluation draws nothing
-        given = (parts, fixed, counts, rates)
 
-        def member(given: Any) -> tuple[Any, Any, Any]:
-            parts, fixed, counts, rates = given
+        def member(given: Any) -> tuple[Any, Any, Any, Any]:
+            parts, fixed, counts, noise, activity = given
             states = [*zip(self._trained, parts, strict=True), *_unflat(self._fixed, fixed)]
-            with keras.StatelessScope([*states, *_unflat(self._counted, counts)]) as scope:
-                loss = self._loss(taken, drawn is not None, rates, None if drawn is None else drawn[1])
-            if scope.losses:
-                raise CannotStack("the model adds losses of its own (add_loss)")
-            return loss, _flat(self._fixed, scope), _flat(self._counted, scope)
+            states += _unflat(self._counted, counts)
+            with keras.StatelessScope(states, collect_losses=True) as scope, own_activities(self._model, activity):
+                loss = self._loss(taken, noise, seed)
+            added = tf.add_n([tf.zeros([]), *(tf.cast(tf.reduce_sum(item), _F) for item in scope.losses)])
+            return loss, added, _flat(self._fixed, scope), _flat(self._counted, scope)
 
+        given = (parts, fixed, counts, numbers.noise, numbers.activity)
         if self._vectorized:
-            done: tuple[Any, Any, Any] = tf.vectorized_map(member, given, fallback_to_while_loop=False)
+            done: tuple[Any, Any, Any, Any] = tf.vectorized_map(member, given, fallback_to_while_loop=False)
             return done
-        loss, fixed, counts = member(tf.nest.map_structure(lambda item: item[0], given))
-        return loss[None], fixed[None], counts[None]
+        loss, added, fixed, counts = member(tf.nest.map_structure(lambda item: item[0], given))
+        return loss[None], added[None], fixed[None], counts[None]
 
-    def _loss(self, taken: Any, training: bool, rates: Any, seed: Any) -> Any:
-        model = self._model
+    def _loss(self, taken: Any, rates: Any, seed: Any) -> Any:
+        model, training = self._model, seed is not None
         x, y, weight = (*taken, None) if len(taken) == 2 else taken
-        with common_noise(model, tf.unstack(rates, num=self._columns.noise), seed) if training else nullcontext():
+        with common_noise(model, tf.unstack(rates, num=self.columns.noise), seed) if training else nullcontext():
             answer = model(x, training=training) if model._call_has_training_arg else model(x)
         if len(tf.nest.flatten(answer)) > 1:
             raise CannotStack("the model has several outputs")
@@ -149,10 +146,16 @@ class LiftedProgram:
             model._compile_metrics.update_state(y, answer, weight)
         return tf.cast(model._compile_loss(y, answer, weight), _F)
 
-    def _step(self, weights: Any, gradients: Any, slots: Rows, settings: Any, done: Any) -> tuple[Any, Rows]:
-        if self._settings["weight_decay"] is not None:
+    def _step(self, weights: Any, gradients: Any, slots: Rows, numbers: Numbers, done: Any) -> tuple[Any, Rows]:
+        settings = settings_at(self.settings, numbers.optimizer, done)
+        gradients = clipped(gradients, settings, self._sizes)
+        if settings["weight_decay"] is not None:
             weights = decayed(weights, settings)
-        return self._update.rule(weights, gradients, slots, settings, done)
+        weights, slots = self._update.rule(weights, gradients, slots, settings, done)
+        if any(weight.constraint is not None for weight in self._trained):
+            parts = self._parts(weights, self._trained)
+            weights = self._joined(constrained(self._trained, parts, numbers.bounds))
+        return weights, slots
 
     def _parts(self, flat: Any, variables: Sequence[Any]) -> list[Any]:
         """The numbers (K, P) as one tensor (K, ...) per variable."""
@@ -160,10 +163,14 @@ class LiftedProgram:
         shaped = zip(variables, blocks, strict=True)
         return [tf.reshape(block, [tf.shape(flat)[0], *variable.shape]) for variable, block in shaped]
 
+    def _joined(self, parts: Iterable[Any]) -> Any:
+        """One tensor (K, ...) per trained variable as the numbers (K, P)."""
+        sized = zip(parts, self._sizes, strict=True)
+        return tf.concat([tf.reshape(part, [tf.shape(part)[0], size]) for part, size in sized], 1)
+
     def _per_number(self, per_weight: Any) -> Any:
         """A strength per variable (K, variables) as one per number (K, P)."""
-        sizes = [_size(weight) for weight in self._trained]
-        return tf.repeat(tf.cast(per_weight, _F), sizes, axis=1)
+        return tf.repeat(per_weight, self._sizes, axis=1)
 
     def _results(self, sums: Any) -> tuple[Any, dict[str, Any]]:
         """Data loss and penalty, times rows (K, 2), and by name what the metrics have come to (K,)."""
@@ -195,18 +202,6 @@ def _flat(variables: Sequence[Any], scope: keras.StatelessScope) -> Any:
     """What the variables are at the end of a call (N,)."""
     values = [tf.reshape(tf.cast(scope.get_current_value(variable), _F), [-1]) for variable in variables]
     return tf.concat([tf.zeros([0]), *values], 0)
-
-
-def _penalty(weights: Any, l1: Any, l2: Any) -> tuple[Any, Any]:
-    """L1 and L2 penalty of each member (K,), and its slope (K, P); strengths (K, P). As in Keras: l2 * sum(w^2)."""
-
-    def some() -> Any:
-        value = tf.reduce_sum(l1 * tf.abs(weights), 1) + tf.reduce_sum(l2 * tf.square(weights), 1)
-        return value, l1 * tf.sign(weights) + 2 * l2 * weights
-
-    none = tf.zeros_like(weights[:, 0]), tf.zeros_like(weights)
-    value, slope = tf.cond(tf.reduce_any(l1 + l2 > 0), some, lambda: none)
-    return value, slope
 
 
 @RegisterPFor("Bitcast")

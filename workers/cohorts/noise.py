@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workers.cohorts.lifting import noisy_layers
+from workers.cohorts.kinds import noisy_layers
 
 
 @contextmanager

@@ -12,6 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+BYTES_PER_WEIGHT = 48
+"""Of a member: its weights, its best ones, up to three slots, and once more while a step makes new ones."""
+
+MOST_ACTIVATIONS = 2**24
+"""Numbers that a batch leaves in the layers of all members of a stack, 64 MiB: a limit for memory, not for speed."""
+
 Rows = tuple[Any, ...]
 """The weights of a stack (K, W) and its optimizer's slots (K, ...)."""
 

@@ -6,7 +6,7 @@ what `fit` would do, to rounding. What an optimizer keeps per weight are its slo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,25 @@ def lion(w: Any, g: Any, slots: Slots, settings: Settings, step: Any) -> tuple[A
     return turned, (slots[0] * beta_2 + g * (1 - beta_2),)
 
 
+def clipped(g: Any, settings: Settings, sizes: Sequence[int]) -> Any:
+    """The gradients as Keras clips them before the step of any optimizer; a limit of 0 is none.
+
+    `sizes`: of the weights that stand one after another in a row, because `clipnorm` looks at each by itself.
+    """
+    if settings["clipnorm"] is not None:
+        limit = _single(settings["clipnorm"])
+        within = [block * limit / tf.maximum(_norm(block), limit) for block in tf.split(g, sizes, axis=1)]
+        return tf.where(limit > 0, tf.concat(within, 1), g)
+    if settings["global_clipnorm"] is not None:
+        limit, norm = _single(settings["global_clipnorm"]), _norm(g)
+        # Where the norm is not finite Keras makes everything NaN, and so ends the trial.
+        return tf.where(limit > 0, g * (limit / tf.maximum(norm, limit)) + (norm - norm), g)
+    if settings["clipvalue"] is not None:
+        limit = _single(settings["clipvalue"])
+        return tf.where(limit > 0, tf.minimum(tf.maximum(g, -limit), limit), g)
+    return g
+
+
 def decayed(w: Any, settings: Settings) -> Any:
     """The weights after Keras' decoupled weight decay, which comes before the step of any optimizer."""
     return w - w * _single(settings["weight_decay"]) * _single(settings["learning_rate"])
@@ -134,6 +153,10 @@ UPDATES = {
     "Lion": Update(lion, lambda _: (0.0,)),
 }
 """By the names of Keras' classes."""
+
+
+def _norm(g: Any) -> Any:
+    return tf.sqrt(tf.reduce_sum(tf.square(g), 1, keepdims=True))
 
 
 def _single(value: Any) -> Any:

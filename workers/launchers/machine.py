@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import workers
@@ -11,6 +12,8 @@ from workers.contract import Resources
 
 _VMSTAT = Path("/proc/vmstat")
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
+_GROUPS = Path("/proc/self/cgroup")
+_LIMITS = Path("/sys/fs/cgroup")
 
 
 def cpus() -> int:
@@ -23,6 +26,28 @@ def gpus() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     cards = len(list(_NVIDIA.iterdir())) if _NVIDIA.is_dir() else 0
     return cards if visible is None else min(cards, len([card for card in visible.split(",") if card.strip()]))
+
+
+def memory() -> int:
+    """Bytes that the processes of this machine may hold, or of the container around this process where that is less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for folder, name in _groups():
+        for path in (folder, *folder.parents):
+            if path.is_relative_to(_LIMITS):
+                with suppress(OSError, ValueError):  # "max" is no number
+                    found.append(int((path / name).read_text()))
+    return min(found)
+
+
+def _groups() -> list[tuple[Path, str]]:
+    """The folders of this process' control groups that may limit memory, with the limit's name: versions 2 and 1."""
+    try:
+        lines = [line.split(":", 2) for line in _GROUPS.read_text().splitlines()]
+    except OSError:
+        return []
+    second = [(_LIMITS / path.lstrip("/"), "memory.max") for _, kinds, path in lines if not kinds]
+    first = [path.lstrip("/") for _, kinds, path in lines if "memory" in kinds.split(",")]
+    return [*second, *((_LIMITS / "memory" / path, "memory.limit_in_bytes") for path in first)]
 
 
 def misfit(resources: Resources) -> str | None:
