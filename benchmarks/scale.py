@@ -63,6 +63,7 @@ class Simulated:
         seconds: float,  # noqa: ARG002
         drop: Collection[int] = (),
         save: bool = False,  # noqa: ARG002
+        acknowledged: int = 0,  # noqa: ARG002
     ) -> None:
         held, done = self._held[assignment]
         reports, ended = [], []

@@ -33,10 +33,16 @@ class Crowd:
         return self._held[assignment.id].start(assignment)
 
     def advance(
-        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+        self,
+        assignment: str,
+        until: int,
+        seconds: float,
+        drop: Collection[int] = (),
+        save: bool = False,
+        acknowledged: int = 0,
     ) -> None:
         if assignment in self._held:
-            self._held[assignment].advance(assignment, until, min(seconds, 0.02), drop, save)
+            self._held[assignment].advance(assignment, until, min(seconds, 0.02), drop, save, acknowledged)
 
     def stop(self, assignment: str) -> None:
         if assignment in self._held:

@@ -90,6 +90,9 @@ class Assignments:
         """What was found out so far is written, with the attempts that begin: all of it may be told."""
         answered, self._answered = self._answered, []
         self._due += [*answered, *begun]
+        for word in answered:
+            if word.number and word.assignment in self._running:
+                self._running[word.assignment].acknowledged = word.number
         if answered:
             failpoint("reports_committed")
         if begun:
@@ -121,7 +124,8 @@ class Assignments:
     def _advance(self, name: str, running: Running) -> None:
         """Ask for the next slice, and tell the worker what has ended since the last one."""
         dropped, running.dropped = sorted(running.dropped), set()
-        self._launcher.advance(name, running.until, SLICE_SECONDS, dropped, save=running.leaves is not None)
+        saves = running.leaves is not None
+        self._launcher.advance(name, running.until, SLICE_SECONDS, dropped, saves, running.acknowledged)
 
     def _follow(self, answered: Answered) -> None:
         """Drop the stopped trials, ask for the next slice after a decision, or let go of an assignment that is over."""

@@ -162,6 +162,7 @@ class SliceResult:
 
     assignment: str
     worker: str
+    number: int = 0  # of this answer among those of its assignment, from 1
     reports: tuple[Report, ...] = ()
     saved: tuple[Saved, ...] = ()
     ended: tuple[Ended, ...] = ()
@@ -247,13 +248,20 @@ class Launcher(Protocol):
         ...
 
     def advance(
-        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+        self,
+        assignment: str,
+        until: int,
+        seconds: float,
+        drop: Collection[int] = (),
+        save: bool = False,
+        acknowledged: int = 0,
     ) -> None:
         """Ask for the next slice: train up to epoch `until` and answer when there, or after about `seconds`.
 
         `drop` names trials of the assignment that end now (pruned or stopped): nothing more comes from them.
         `save` asks that every trial be saved at the end of its epoch and then wait, so that it can be stopped
         without a loss; the answer in which all are there says `held`. There is no way back from it but `stop`.
+        `acknowledged` is the number of the last answer that is safe: the worker keeps all later ones.
         The answer arrives through `poll`. At most one slice per assignment is outstanding.
         """
         ...

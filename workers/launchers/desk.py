@@ -40,8 +40,8 @@ def _begin(worker: Worker, assignment: dict[str, Any], *asked: Any) -> Any:
     return _advance(worker, *asked)
 
 
-def _advance(worker: Worker, until: int, seconds: float, drop: list[int], save: bool) -> Any:
-    return worker.advance(until, seconds, drop, save).to_json()
+def _advance(worker: Worker, until: int, seconds: float, drop: list[int], save: bool, acknowledged: int) -> Any:
+    return worker.advance(until, seconds, drop, save, acknowledged).to_json()
 
 
 def _stop(worker: Worker) -> None:

@@ -84,7 +84,13 @@ class Pool:
         return slot.link.name
 
     def advance(
-        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+        self,
+        assignment: str,
+        until: int,
+        seconds: float,
+        drop: Collection[int] = (),
+        save: bool = False,
+        acknowledged: int = 0,
     ) -> None:
         slot = self._holder(assignment)
         if slot is None:
@@ -94,7 +100,7 @@ class Pool:
         if slot.awaits is not None:
             raise LauncherError(f"A slice of {assignment!r} is outstanding. Poll its answer before asking for more.")
         slot.remaining -= set(drop)
-        arguments: list[Any] = [until, seconds, sorted(drop), save]
+        arguments: list[Any] = [until, seconds, sorted(drop), save, acknowledged]
         allowance = seconds + self._patience(slot)
         if slot.begun or slot.assignment is None:
             self._ask(slot, "slice", "advance", arguments, allowance)
