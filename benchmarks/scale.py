@@ -91,6 +91,12 @@ class Simulated:
         answers, self._answers = list(self._answers), deque()
         return answers
 
+    def held(self) -> list[Assignment]:
+        return []
+
+    def adopt(self, assignment: Assignment) -> None:
+        raise NotImplementedError(f"Nobody else had {assignment.label}.")
+
     def check(self, training: Training, resources: Resources | None = None) -> CheckReport:  # noqa: ARG002
         return CheckReport()
 

@@ -13,7 +13,7 @@ from tuner.collecting import Answered, Running, collect, drop, release
 from tuner.configuration import Settings
 from tuner.outcomes import interrupted
 from tuner.writing import Rows
-from workers.contract import Launcher, LauncherError, Lost, SliceResult
+from workers.contract import Assignment, Launcher, LauncherError, Lost, SliceResult
 
 SLICE_SECONDS = 1.0  # what a worker is asked to train before it answers
 
@@ -78,6 +78,23 @@ class Assignments:
                 running.leave("The study was paused.")
             if running.attempts and running.leaves and time.monotonic() > running.leaves.by:
                 self._answered.append(release(running, name, interrupted("queued", running.leaves.why), rows))
+
+    def adopt(self, study: ActiveStudy, assignment: Assignment) -> None:
+        """Go on with what a coordinator that is gone had begun, or stop it where nothing of it runs on paper."""
+        members = {member.trial: member.token for member in assignment.members}
+        attempts = {number: item for number, item in study.running.items() if members.get(number) == item.token}
+        self._launcher.adopt(assignment)
+        if not attempts:
+            self._launcher.stop(assignment.id)
+            return
+        running = Running(study, attempts, min(map(study.until, attempts.values())), set(members) - set(attempts))
+        self._running[assignment.id] = running
+        self._advance(assignment.id, running)
+
+    def dismiss(self, assignment: Assignment) -> None:
+        """Stop what a coordinator that is gone had begun and nobody wants."""
+        self._launcher.adopt(assignment)
+        self._launcher.stop(assignment.id)
 
     # --- telling --------------------------------------------------------------------------------------------------
 

@@ -82,10 +82,11 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
     at_rung = running.until < study.definition.epochs and all(item.taken >= running.until for item in attempts.values())
     if attempts and at_rung:
         answered.decided = True
-        for attempt in list(attempts.values()):
+        for attempt in [item for item in attempts.values() if item.taken == running.until]:
             _judge(running, attempt, rows)
-    if running.leaves and answer.held:
-        _close_all(running, interrupted("queued", running.leaves.why), rows)
+    if answer.held:
+        why = running.leaves.why if running.leaves else "A coordinator that is gone had its worker save it and wait."
+        _close_all(running, interrupted("queued", why), rows)
     running.dropped |= held - set(attempts)
     return answered
 

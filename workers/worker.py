@@ -226,7 +226,6 @@ class Worker:
         answer = SliceResult(
             assignment=self.assignment.id,
             worker=self.name,
-            number=self._answers,
             reports=(*chain.from_iterable(item.reports for item in again), *events.reports),
             saved=(*chain.from_iterable(item.saved for item in again), *events.saved),
             ended=(*chain.from_iterable(item.ended for item in again), *events.ended),
@@ -234,6 +233,7 @@ class Worker:
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
             held=events.held,
+            number=self._answers,
         )
         self._kept = [kept for kept in self._kept if kept.number > acknowledged] + [answer]
         return answer

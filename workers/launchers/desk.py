@@ -48,8 +48,23 @@ def _stop(worker: Worker) -> None:
     worker.stop()
 
 
+def _repeat(worker: Worker) -> None:
+    worker.repeat()
+
+
+def _holds(worker: Worker) -> Any:
+    return worker.assignment.to_json() if worker.assignment is not None else None
+
+
 def _check(worker: Worker, training: dict[str, Any], resources: dict[str, Any]) -> Any:
     return worker.check(Training.from_json(training), Resources(**resources)).to_json()
 
 
-_METHODS: dict[str, Callable[..., Any]] = {"begin": _begin, "advance": _advance, "stop": _stop, "check": _check}
+_METHODS: dict[str, Callable[..., Any]] = {
+    "begin": _begin,
+    "advance": _advance,
+    "stop": _stop,
+    "repeat": _repeat,
+    "holds": _holds,
+    "check": _check,
+}

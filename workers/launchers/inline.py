@@ -94,6 +94,12 @@ class InlineLauncher:
             self._over()
         return [result]
 
+    def held(self) -> list[Assignment]:
+        return []
+
+    def adopt(self, assignment: Assignment) -> None:
+        raise LauncherError(f"{assignment.label} cannot be taken over: this process' worker ends with it.")
+
     def check(self, training: Training, resources: Resources | None = None) -> CheckReport:
         return self._worker.check(training, resources or Resources())
 
