@@ -63,6 +63,7 @@ class Simulated:
         seconds: float,  # noqa: ARG002
         drop: Collection[int] = (),
         save: bool = False,  # noqa: ARG002
+        acknowledged: int = 0,  # noqa: ARG002
     ) -> None:
         held, done = self._held[assignment]
         reports, ended = [], []
@@ -89,6 +90,12 @@ class Simulated:
     def poll(self, seconds: float) -> list[SliceResult | Lost]:  # noqa: ARG002
         answers, self._answers = list(self._answers), deque()
         return answers
+
+    def held(self) -> list[Assignment]:
+        return []
+
+    def adopt(self, assignment: Assignment) -> None:
+        raise NotImplementedError(f"Nobody else had {assignment.label}.")
 
     def check(self, training: Training, resources: Resources | None = None) -> CheckReport:  # noqa: ARG002
         return CheckReport()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, and_, bindparam, select, update
+from sqlalchemy import CursorResult, and_, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from db.tables import Attempt, Trial, table
+from db.tables import Attempt, Report, Trial, table
 from db.types import clean
 
 
@@ -48,3 +48,13 @@ def trained(s: Session, study_id: int, number: int | None = None) -> dict[int, s
     rows = select(Trial.number, Attempt.trained).join(Attempt, latest).where(Trial.study_id == study_id)
     some = rows if number is None else rows.where(Trial.number == number)
     return {trial: str(how) for trial, how in s.execute(some)}
+
+
+def reached(s: Session, study_id: int) -> dict[int, int]:
+    """The epoch that each running attempt reported last, by its trial's id; else the one that it began with."""
+    own = and_(Report.trial_id == Trial.id, Report.token == Trial.token)
+    epoch = func.coalesce(func.max(Report.epoch), Attempt.resumed_from, 0)
+    current = and_(Attempt.trial_id == Trial.id, Attempt.token == Trial.token)
+    joined = select(Trial.id, epoch).join(Attempt, current).outerjoin(Report, own)
+    running = and_(Trial.study_id == study_id, Trial.state == "running")
+    return dict(s.execute(joined.where(running).group_by(Trial.id, Attempt.resumed_from)).all())

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from workers.contract import Assignment, Cause, CheckReport, Launcher, Lost, Resources, SliceResult, Training
+from workers.contract import (
+    Assignment,
+    Cause,
+    CheckReport,
+    Launcher,
+    LauncherError,
+    Lost,
+    Resources,
+    SliceResult,
+    Training,
+)
 from workers.launchers.inline import InlineLauncher
 
 
@@ -33,10 +43,16 @@ class Crowd:
         return self._held[assignment.id].start(assignment)
 
     def advance(
-        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+        self,
+        assignment: str,
+        until: int,
+        seconds: float,
+        drop: Collection[int] = (),
+        save: bool = False,
+        acknowledged: int = 0,
     ) -> None:
         if assignment in self._held:
-            self._held[assignment].advance(assignment, until, min(seconds, 0.02), drop, save)
+            self._held[assignment].advance(assignment, until, min(seconds, 0.02), drop, save, acknowledged)
 
     def stop(self, assignment: str) -> None:
         if assignment in self._held:
@@ -56,6 +72,12 @@ class Crowd:
         """The worker that holds an assignment is gone; another takes its place."""
         self.stop(assignment)
         self._lost.append(Lost(assignment, "crowd", cause, "Its node is gone.", process_end=process_end))
+
+    def held(self) -> list[Assignment]:
+        return []
+
+    def adopt(self, assignment: Assignment) -> None:
+        raise LauncherError(f"Nobody else had {assignment.label}.")
 
     def check(self, training: Training, resources: Resources | None = None) -> CheckReport:
         return self._free[0].check(training, resources)

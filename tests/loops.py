@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -73,6 +74,15 @@ def paced(run: Any) -> None:
     for epoch in range(run.epoch, run.epochs):
         time.sleep(0.02)
         run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1)}, state={"epoch": epoch})
+
+
+def until_enough(run: Any) -> None:
+    """`paced` without a checkpoint, until somebody puts the file `enough` into TUNER_HOME."""
+    for epoch in range(run.epoch, run.epochs):
+        time.sleep(0.02)
+        run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1), "pid": float(os.getpid())})
+        if Path(os.environ["TUNER_HOME"], "enough").exists():
+            return
 
 
 def forgetful(run: Any) -> None:

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from itertools import islice, takewhile
 
-from db import reports, studies, trials
+from db import attempts, reports, studies, trials
 from db.engine import Session
 from db.tables import Study
 from tuner.budgets import Budget, Progress
@@ -28,6 +28,7 @@ class ActiveStudy:
 
     def __init__(self, row: Study, term: int, points: Iterable[Point], active_seconds: float = 0.0) -> None:
         self.id, self.name, self.term = row.id, row.name, term
+        self.origin = origin(row)
         self.state, self.revision = row.state, row.revision  # what its people want, as last seen
         self.to_cancel: set[int] = set()  # numbers of the trials that a person wants to end
         self.waits = row.waits  # why none of its trials runs, as its row says
@@ -59,14 +60,18 @@ class ActiveStudy:
 
     @classmethod
     def load(cls, s: Session, row: Study, term: int) -> ActiveStudy:
-        """Rebuild a study from its rows. Trials that are running on paper are not: requeue them first."""
+        """Rebuild a study from its rows. Trials that are running on paper do run: requeue the others first."""
         curves, causes, delays = reports.objectives(s, row.id), trials.causes(s, row.id), trials.delayed(s, row.id)
         failures = {number: [Failure(*cause) for cause in found] for number, found in causes.items()}
+        rows = trials.all(s, row.id)
         points = [
             point(trial, curves.get(trial.number, {}), failures.get(trial.number, []), delays.get(trial.number, 0.0))
-            for trial in trials.all(s, row.id)
+            for trial in rows
         ]
         study = cls(row, term, points, trials.active_seconds(s, row.id))
+        reached = attempts.reached(s, row.id)
+        running = [trial for trial in rows if trial.state == "running"]
+        study.running = {item.number: Attempt(item.id, item.number, item.token, reached[item.id]) for item in running}
         study.to_cancel = trials.to_cancel(s, row.id)
         study.has_artifacts = bool(points)
         return study
@@ -266,3 +271,8 @@ class ActiveStudy:
         if self.definition.repeats == 1:
             return decision
         return of_repeats(decision, known.lost(number))
+
+
+def origin(row: Study) -> str:
+    """What tells a study from one of the same name in another database."""
+    return f"{row.id} of {row.created_at}"

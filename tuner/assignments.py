@@ -13,7 +13,7 @@ from tuner.collecting import Answered, Running, collect, drop, release
 from tuner.configuration import Settings
 from tuner.outcomes import interrupted
 from tuner.writing import Rows
-from workers.contract import Launcher, LauncherError, Lost, SliceResult
+from workers.contract import Assignment, Launcher, LauncherError, Lost, SliceResult
 
 SLICE_SECONDS = 1.0  # what a worker is asked to train before it answers
 
@@ -79,6 +79,23 @@ class Assignments:
             if running.attempts and running.leaves and time.monotonic() > running.leaves.by:
                 self._answered.append(release(running, name, interrupted("queued", running.leaves.why), rows))
 
+    def adopt(self, study: ActiveStudy, assignment: Assignment) -> None:
+        """Go on with what a coordinator that is gone had begun, or stop it where nothing of it runs on paper."""
+        members = {member.trial: member.token for member in assignment.members}
+        attempts = {number: item for number, item in study.running.items() if members.get(number) == item.token}
+        self._launcher.adopt(assignment)
+        if not attempts:
+            self._launcher.stop(assignment.id)
+            return
+        running = Running(study, attempts, min(map(study.until, attempts.values())), set(members) - set(attempts))
+        self._running[assignment.id] = running
+        self._advance(assignment.id, running)
+
+    def dismiss(self, assignment: Assignment) -> None:
+        """Stop what a coordinator that is gone had begun and nobody wants."""
+        self._launcher.adopt(assignment)
+        self._launcher.stop(assignment.id)
+
     # --- telling --------------------------------------------------------------------------------------------------
 
     @property
@@ -90,6 +107,9 @@ class Assignments:
         """What was found out so far is written, with the attempts that begin: all of it may be told."""
         answered, self._answered = self._answered, []
         self._due += [*answered, *begun]
+        for word in answered:
+            if word.number and word.assignment in self._running:
+                self._running[word.assignment].acknowledged = word.number
         if answered:
             failpoint("reports_committed")
         if begun:
@@ -121,7 +141,8 @@ class Assignments:
     def _advance(self, name: str, running: Running) -> None:
         """Ask for the next slice, and tell the worker what has ended since the last one."""
         dropped, running.dropped = sorted(running.dropped), set()
-        self._launcher.advance(name, running.until, SLICE_SECONDS, dropped, save=running.leaves is not None)
+        saves = running.leaves is not None
+        self._launcher.advance(name, running.until, SLICE_SECONDS, dropped, saves, running.acknowledged)
 
     def _follow(self, answered: Answered) -> None:
         """Drop the stopped trials, ask for the next slice after a decision, or let go of an assignment that is over."""

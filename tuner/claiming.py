@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db import artifacts, events, studies, trials
+from db import artifacts, events, states, studies, trials
 from db.engine import Session
 from db.tables import Artifact, Study
-from tuner.active_study import ActiveStudy
+from tuner.active_study import ActiveStudy, origin
 from tuner.configuration import Settings
 from tuner.errors import StudyBusy
 from tuner.sampling import trial_seed
 from tuner.tried import Attempt
 from workers.contract import Assignment, Member
+from workers.launchers.machine import is_gone
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,35 @@ class Begun:
 AWAY = "Its coordinator went away; the trial resumes from its last checkpoint."
 
 
-def claim(s: Session, row: Study, owner: str, seconds: float) -> ActiveStudy | None:
+def claim(s: Session, row: Study, owner: str, seconds: float, held: Sequence[Assignment]) -> ActiveStudy | None:
     """Take a study and read its rows; None when another coordinator was faster.
 
-    Trials that are running on paper belong to a coordinator that is gone: they are queued again.
+    Trials that are running on paper belong to a coordinator that is gone. They go on where a worker still holds them,
+    and are queued again where none does.
+
+    Args:
+        held: what workers hold whose coordinator is gone, of any study.
     """
     term = studies.claim(s, row.id, owner, seconds)
     if term is None:
         return None
-    orphans = trials.running(s, row.id)
+    mine = [assignment for assignment in held if assignment.origin == origin(row)]
+    kept = {(member.trial, member.token) for assignment in mine for member in assignment.members}
+    running = trials.running(s, row.id)
+    orphans = [trial for trial in running if (trial.number, trial.token) not in kept]
     for trial in orphans:
         trials.requeue(s, interruption(trial.id, trial.token, "deadline", AWAY))
-    events.add(s, "study_claimed", study_id=row.id, owner=owner, term=term, requeued=len(orphans))
+    trials.heartbeat(s, [(trial.id, trial.token) for trial in running], seconds)
+    counts = {"requeued": len(orphans), "reattached": len(running) - len(orphans)}
+    events.add(s, "study_claimed", study_id=row.id, owner=owner, term=term, **counts)
     return ActiveStudy.load(s, row, term)
+
+
+def unwanted(s: Session, held: Sequence[Assignment]) -> list[Assignment]:
+    """Those of studies of this database that have ended: nobody will ask for their workers again."""
+    rows = {name: studies.find(s, name) for name in {assignment.training.study for assignment in held}}
+    over = {origin(row) for row in rows.values() if row is not None and row.state in states.terminal(states.STUDY)}
+    return [assignment for assignment in held if assignment.origin in over]
 
 
 def interruption(trial_id: int, token: int, cause: str, message: str) -> trials.End:
@@ -53,7 +68,7 @@ def interruption(trial_id: int, token: int, cause: str, message: str) -> trials.
 def release_dead(s: Session) -> None:
     """Free the studies whose owner is a process of this machine that is gone: no need to wait for its lease."""
     for row in studies.leased(s):
-        if row.owner is not None and _is_dead(row.owner):
+        if row.owner is not None and is_gone(row.owner):
             studies.release(s, row.id, row.owner, row.term)
 
 
@@ -93,7 +108,7 @@ def assign(begun: Begun, settings: Settings) -> Assignment:
     training = study.definition.training(str(settings.artifacts), settings.import_paths)
     name = f"{study.name}-{first.number}-{first.token}"
     members = tuple(_member(begun, attempt) for attempt in begun.attempts)
-    return Assignment(name, training, members, study.definition.resources())
+    return Assignment(name, training, members, study.definition.resources(), study.origin)
 
 
 def _member(begun: Begun, attempt: Attempt) -> Member:
@@ -110,16 +125,3 @@ def _member(begun: Begun, attempt: Attempt) -> Member:
 def _new(study: ActiveStudy, number: int) -> trials.New:
     proposal = study.proposal(number)
     return trials.New(number, proposal.params, trial_seed(study.definition.seed, number), proposal.notes)
-
-
-def _is_dead(owner: str) -> bool:
-    host, pid, _ = owner.split(":", 2)
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -37,6 +37,7 @@ class Running:
     until: int  # the epoch at which the next decision is due
     dropped: set[int] = field(default_factory=set)  # trials that are over without their worker knowing it yet
     leaves: Leave | None = None  # it gives its worker back
+    acknowledged: int = 0  # number of its worker's last answer that is committed
 
     def leave(self, why: str) -> None:
         """Have its trials saved at the end of their epoch, and queued again. Said once, it stays said."""
@@ -59,6 +60,7 @@ class Answered:
 
     assignment: str
     decided: bool = False  # a rung was reached and judged: the next slice may be asked for
+    number: int = 0  # of the answer; 0: there was none
 
 
 def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answered:
@@ -73,16 +75,18 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
         for attempt in list(attempts.values()):
             _close(running, attempt, of_lost(answer, study.points[attempt.number].failures, alone), rows)
         return answered
+    answered.number = answer.number
     _record(running, answer, rows)
     _end(running, answer, rows)
     held = set(attempts)  # those that its worker has not ended by itself
     at_rung = running.until < study.definition.epochs and all(item.taken >= running.until for item in attempts.values())
     if attempts and at_rung:
         answered.decided = True
-        for attempt in list(attempts.values()):
+        for attempt in [item for item in attempts.values() if item.taken == running.until]:
             _judge(running, attempt, rows)
-    if running.leaves and answer.held:
-        _close_all(running, interrupted("queued", running.leaves.why), rows)
+    if answer.held:
+        why = running.leaves.why if running.leaves else "A coordinator that is gone had its worker save it and wait."
+        _close_all(running, interrupted("queued", why), rows)
     running.dropped |= held - set(attempts)
     return answered
 

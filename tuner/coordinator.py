@@ -5,7 +5,8 @@ only then tells the launcher. A transaction that failed is tried again as it was
 
 `step()` never sleeps. An embedded run calls it from the user's process, the service from a daemon; there is no
 second code path. Starting and recovering are the same call: a study is claimed, its rows are read, and a trial
-that an earlier coordinator left running is queued again, to resume from its last checkpoint.
+that an earlier coordinator left running goes on where a worker still holds it, or is queued again, to resume from
+its last checkpoint.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from collections import defaultdict, deque
 from db import events, studies, trials
 from db.engine import Database, Session
 from db.failpoints import failpoint
+from db.tables import Study
 from tuner.active_study import ActiveStudy
 from tuner.assignments import Assignments
-from tuner.claiming import Begun, claim, interruption, lease, release_dead
+from tuner.claiming import Begun, claim, interruption, lease, release_dead, unwanted
 from tuner.configuration import Settings
 from tuner.sharing import Sharing
 from tuner.writing import Rows, tidy, write
@@ -116,12 +118,31 @@ class Coordinator:
                 if study.id not in lost:
                     self._beat(s, study)
             release_dead(s)
-            free = [row for row in studies.runnable(s) if row.id not in self.studies and self.only in (None, row.name)]
-            claimed = [claim(s, row, self.owner, LEASE_SECONDS) for row in free]
+            free = self._free(s)
         self._abandon(lost)
-        self.studies.update({study.id: study for study in claimed if study is not None})
+        if free:
+            self._claim()
         self._next_beat = time.monotonic() + BEAT_SECONDS
         failpoint("claimed")
+
+    def _free(self, s: Session) -> list[Study]:
+        return [row for row in studies.runnable(s) if row.id not in self.studies and self.only in (None, row.name)]
+
+    def _claim(self) -> None:
+        """Take the free studies, and the workers that train for them since before."""
+        held = self.launcher.held()  # may take seconds: no transaction waits for it
+        with self.database.write() as s:
+            found = [claim(s, row, self.owner, LEASE_SECONDS, held) for row in self._free(s)]
+            over = unwanted(s, held)
+        claimed = {study.origin: study for study in found if study is not None}
+        self.studies.update({study.id: study for study in claimed.values()})
+        failpoint("claim_committed")
+        own = {study.origin for study in self.studies.values()}
+        for assignment in held:
+            if assignment.origin in claimed:
+                self._assignments.adopt(claimed[assignment.origin], assignment)
+            elif assignment.origin in own or assignment in over:
+                self._assignments.dismiss(assignment)
 
     def _beat(self, s: Session, study: ActiveStudy) -> None:
         trials.heartbeat(s, [(attempt.trial_id, attempt.token) for attempt in study.running.values()], LEASE_SECONDS)

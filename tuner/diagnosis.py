@@ -16,7 +16,7 @@ from db.engine import connect
 from db.errors import DatabaseError
 from tuner.configuration import Settings
 from tuner.databases import sqlite_file
-from tuner.version import version as version_of_ockham
+from workers.version import version as version_of_ockham
 
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "ray", "sqlalchemy", "alembic")
 LEAST_FREE_BYTES = 2 * 1024**3

@@ -17,8 +17,11 @@ class Attempt:
     trial_id: int
     number: int
     token: int
-    epoch: int = 0  # epochs that its worker has reported
-    taken: int = 0  # those of them that were taken in: what may be judged
+    epoch: int = 0  # epochs that its worker has reported, or begun with
+    taken: int = field(init=False)  # those of them that were taken in: what may be judged
+
+    def __post_init__(self) -> None:
+        self.taken = self.epoch
 
 
 @dataclass

@@ -83,6 +83,7 @@ class Assignment:
     training: Training
     members: tuple[Member, ...]
     resources: Resources = Resources()
+    origin: str = ""  # tells its study from one of the same name in another database
 
     @property
     def label(self) -> str:
@@ -96,6 +97,7 @@ class Assignment:
             "training": self.training.to_json(),
             "members": [asdict(member) for member in self.members],
             "resources": self.resources.to_json(),
+            "origin": self.origin,
         }
 
     @classmethod
@@ -105,6 +107,7 @@ class Assignment:
             training=Training.from_json(form["training"]),
             members=tuple(Member(**member) for member in form["members"]),
             resources=Resources(**form["resources"]),
+            origin=form["origin"],
         )
 
 
@@ -169,6 +172,7 @@ class SliceResult:
     rss_bytes: int = 0  # resident memory of the worker process
     progress: int = 0  # batches since the assignment began; a frozen trial shows the same number again
     held: bool = False  # every trial that is not over was saved where it can be, as was asked, and waits
+    number: int = 0  # of this answer among those of its assignment, from 1
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -216,22 +220,14 @@ class CheckReport:
 
     @classmethod
     def from_json(cls, form: dict[str, Any]) -> CheckReport:
-        return cls(
-            problems=tuple(form["problems"]),
-            metrics=tuple(form["metrics"]),
-            space=form["space"],
-            data=form["data"],
-            parameters=(form["parameters"][0], form["parameters"][1]),
-            liftable=tuple(form["liftable"]),
-            alone=form["alone"],
-            together=form["together"],
-        )
+        lists = {name: tuple(form[name]) for name in ("problems", "metrics", "parameters", "liftable")}
+        return cls(**{**form, **lists})
 
 
 class Launcher(Protocol):
     """Runs assignments somewhere. Implementations: `inline`, `processes`, `ray_actors` in workers/launchers.
 
-    All pass tests/contract/test_launchers.py. Only `poll`, `check` and `close` may block. Calls come from
+    All pass tests/contract/test_launchers.py. Only `poll`, `held`, `check` and `close` may block. Calls come from
     one thread. A launcher never retries: a lost worker is reported once as `Lost`, and the next `start`
     gets a fresh one.
     """
@@ -249,13 +245,20 @@ class Launcher(Protocol):
         ...
 
     def advance(
-        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+        self,
+        assignment: str,
+        until: int,
+        seconds: float,
+        drop: Collection[int] = (),
+        save: bool = False,
+        acknowledged: int = 0,
     ) -> None:
         """Ask for the next slice: train up to epoch `until` and answer when there, or after about `seconds`.
 
         `drop` names trials of the assignment that end now (pruned or stopped): nothing more comes from them.
         `save` asks that every trial be saved at the end of its epoch and then wait, so that it can be stopped
         without a loss; the answer in which all are there says `held`. There is no way back from it but `stop`.
+        `acknowledged` is the number of the last answer that is safe: the worker keeps all later ones.
         The answer arrives through `poll`. At most one slice per assignment is outstanding.
         """
         ...
@@ -270,6 +273,14 @@ class Launcher(Protocol):
         Returns at once where nothing was asked.
         An assignment whose answer holds `ended` for all remaining members is over: its worker is free.
         """
+        ...
+
+    def held(self) -> list[Assignment]:
+        """What workers hold whose coordinator is gone. May block for seconds. Empty where workers end with theirs."""
+        ...
+
+    def adopt(self, assignment: Assignment) -> None:
+        """Take over the worker that holds one of `held()`: advance or stop it. It says again what was not safe."""
         ...
 
     def check(self, training: Training, resources: Resources | None = None) -> CheckReport:

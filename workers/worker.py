@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -195,6 +196,9 @@ class Worker:
         self.trials = 0
         self.assignment: Assignment | None = None
         self._trainer: Trainer | None = None
+        self._answers = 0  # given in this assignment
+        self._kept: list[SliceResult] = []  # given, and not known to be safe
+        self._again: list[SliceResult] = []  # given to somebody who is gone: to be said again
 
     def start(self, assignment: Assignment) -> None:
         """Begin an assignment and return at once; the last one, if any, ends first. Raises `WorkerStuck`."""
@@ -204,27 +208,39 @@ class Worker:
         self._trainer = Turns(assignment) if assignment.training.loop else Together(assignment)
         self._trainer.start()
 
-    def advance(self, until: int, seconds: float, drop: Collection[int] = (), save: bool = False) -> SliceResult:
+    def advance(
+        self, until: int, seconds: float, drop: Collection[int] = (), save: bool = False, acknowledged: int = 0
+    ) -> SliceResult:
         """Train on to epoch `until` and return everything new since the last slice.
 
         Returns as soon as every member has reached `until` or is over, or after about `seconds`; the training
         then goes on up to `until` by itself. Trials in `drop` end first and are not heard of again. With `save`
-        each member is saved at the end of its epoch and then waits for `stop`.
+        each member is saved at the end of its epoch and then waits for `stop`. Answers after the one whose number is
+        `acknowledged` are kept, for `repeat`.
         """
         if self.assignment is None or self._trainer is None:
             raise ValueError(f"Worker {self.name} has no assignment. Call start(assignment) before advance(...).")
         events = self._trainer.advance(until, seconds, drop, save)
-        return SliceResult(
+        again, self._again = self._again, []
+        self._answers += 1
+        answer = SliceResult(
             assignment=self.assignment.id,
             worker=self.name,
-            reports=tuple(events.reports),
-            saved=tuple(events.saved),
-            ended=tuple(events.ended),
-            trained=tuple(events.trained),
+            reports=(*chain.from_iterable(item.reports for item in again), *events.reports),
+            saved=(*chain.from_iterable(item.saved for item in again), *events.saved),
+            ended=(*chain.from_iterable(item.ended for item in again), *events.ended),
+            trained=(*chain.from_iterable(item.trained for item in again), *events.trained),
             rss_bytes=rss_bytes(),
             progress=self._trainer.progress,
             held=events.held,
+            number=self._answers,
         )
+        self._kept = [kept for kept in self._kept if kept.number > acknowledged] + [answer]
+        return answer
+
+    def repeat(self) -> None:
+        """Say with the next slice once more what was not acknowledged: from now on another coordinator asks."""
+        self._again, self._kept = [*self._again, *self._kept], []
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End the assignment, if any. Raises `WorkerStuck` when its code has not ended after `seconds`."""
@@ -235,6 +251,7 @@ class Worker:
                 f"{seconds:g} s. The worker's process has to be replaced."
             )
         self._trainer = self.assignment = None
+        self._answers, self._kept, self._again = 0, [], []
 
     def check(self, training: Training, resources: Resources | None = None) -> CheckReport:
         """Dry-run a study here; see workers/dry_run.py. Mistakes of the user come back as problems.

@@ -144,6 +144,25 @@ def test_a_loop_runs_slice_by_slice(worker: Worker, make: Callable[..., Assignme
         assert SliceResult.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
+def test_what_was_not_acknowledged_is_said_again(worker: Worker, make: Callable[..., Assignment]) -> None:
+    worker.start(make("counting"))
+    first = worker.advance(1, 10.0)
+    worker.advance(2, 10.0)
+    third = worker.advance(3, 10.0, acknowledged=first.number)
+    worker.repeat()  # the second and the third answer were lost with whoever got them
+    worker.repeat()  # and so was who came next
+    again = worker.advance(5, 10.0)
+    assert [report.epoch for report in again.reports] == [2, 3, 4, 5]
+    assert again.ended == (Ended(0, 1, None, best_epoch=5),)
+    assert again.number == third.number + 1
+    worker.repeat()
+    assert worker.advance(5, 10.0).ended == again.ended, "the end of a trial is said again as well"
+    worker.repeat()
+    worker.start(make("counting"))
+    anew = worker.advance(1, 10.0)
+    assert (anew.number, [report.epoch for report in anew.reports]) == (1, [1])
+
+
 def test_a_lost_loop_resumes_from_its_last_state(worker: Worker, make: Callable[..., Assignment]) -> None:
     worker.start(make("counting", params={"add": 3}))
     saved = worker.advance(3, 10.0).saved[-1]

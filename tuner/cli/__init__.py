@@ -49,7 +49,7 @@ SYNONYMS = {
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from tuner.version import version
+        from workers.version import version
 
         click.echo(f"Ockham {version()}")
         ctx.exit()

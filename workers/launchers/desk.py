@@ -40,16 +40,31 @@ def _begin(worker: Worker, assignment: dict[str, Any], *asked: Any) -> Any:
     return _advance(worker, *asked)
 
 
-def _advance(worker: Worker, until: int, seconds: float, drop: list[int], save: bool) -> Any:
-    return worker.advance(until, seconds, drop, save).to_json()
+def _advance(worker: Worker, until: int, seconds: float, drop: list[int], save: bool, acknowledged: int) -> Any:
+    return worker.advance(until, seconds, drop, save, acknowledged).to_json()
 
 
 def _stop(worker: Worker) -> None:
     worker.stop()
 
 
+def _repeat(worker: Worker) -> None:
+    worker.repeat()
+
+
+def _holds(worker: Worker) -> Any:
+    return worker.assignment.to_json() if worker.assignment is not None else None
+
+
 def _check(worker: Worker, training: dict[str, Any], resources: dict[str, Any]) -> Any:
     return worker.check(Training.from_json(training), Resources(**resources)).to_json()
 
 
-_METHODS: dict[str, Callable[..., Any]] = {"begin": _begin, "advance": _advance, "stop": _stop, "check": _check}
+_METHODS: dict[str, Callable[..., Any]] = {
+    "begin": _begin,
+    "advance": _advance,
+    "stop": _stop,
+    "repeat": _repeat,
+    "holds": _holds,
+    "check": _check,
+}

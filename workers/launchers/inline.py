@@ -29,7 +29,7 @@ class InlineLauncher:
         self._worker = Worker("inline")
         self._assignment: Assignment | None = None
         self._remaining: set[int] = set()
-        self._slice: tuple[int, float, tuple[int, ...], bool] | None = None
+        self._slice: tuple[int, float, tuple[int, ...], bool, int] | None = None
         self._trials = 0
 
     def fits(self, resources: Resources) -> str | None:
@@ -54,14 +54,20 @@ class InlineLauncher:
         return self._worker.name
 
     def advance(
-        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+        self,
+        assignment: str,
+        until: int,
+        seconds: float,
+        drop: Collection[int] = (),
+        save: bool = False,
+        acknowledged: int = 0,
     ) -> None:
         if self._assignment is None or self._assignment.id != assignment:
             raise LauncherError(f"No worker holds the assignment {assignment!r}. Start it before advancing it.")
         if self._slice is not None:
             raise LauncherError(f"A slice of {assignment!r} is outstanding. Poll its answer before asking for more.")
         self._remaining -= set(drop)
-        self._slice = (until, seconds, tuple(drop), save)
+        self._slice = (until, seconds, tuple(drop), save, acknowledged)
 
     def stop(self, assignment: str) -> None:
         if self._assignment is None or self._assignment.id != assignment:
@@ -87,6 +93,12 @@ class InlineLauncher:
         if not self._remaining:
             self._over()
         return [result]
+
+    def held(self) -> list[Assignment]:
+        return []
+
+    def adopt(self, assignment: Assignment) -> None:
+        raise LauncherError(f"{assignment.label} cannot be taken over: this process' worker ends with it.")
 
     def check(self, training: Training, resources: Resources | None = None) -> CheckReport:
         return self._worker.check(training, resources or Resources())

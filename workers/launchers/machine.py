@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -86,3 +87,20 @@ def child_environment() -> dict[str, str]:
     """The environment of a child of this process: this project is importable there, as it is here."""
     paths = [str(Path(workers.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def is_gone(process: str) -> bool:
+    """Whether "HOST:PID:…" names a process of this machine that has ended. Of other machines nothing is known."""
+    host, pid, _ = process.split(":", 2)
+    return host == socket.gethostname() and not alive(int(pid))
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of this number, whoever it belongs to."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -9,47 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
+from workers.launchers.slots import Limits, Slot
 from workers.launchers.transport import Answer, Gone, Link, Transport
 from workers.worker import STOP_SECONDS
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a worker is replaced or given up. All times in seconds of the monotonic clock."""
-
-    trials: int = 1000  # a worker is replaced after so many: its imports are dear, and its memory grows slowly
-    growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
-    memory: int = 2 * 1024**3  # and more than this many bytes
-    hang_seconds: float = 60.0  # a slice may take so much longer than was asked for
-    start_seconds: float = 120.0  # added for a worker's first slice: placing it, importing TensorFlow
-    check_seconds: float = 300.0  # a dry run may take so long
-
-
-@dataclass(eq=False)
-class Slot:
-    """One live worker as the pool sees it."""
-
-    link: Link
-    assignment: Assignment | None = None
-    begun: bool = False  # the worker has been told about the assignment
-    remaining: set[int] = field(default_factory=set)  # trials of the assignment that are not over
-    awaits: int | None = None  # the call whose answer is awaited
-    asks: str = ""  # what was asked: "slice", "stop", "check"
-    deadline: float = 0.0  # of the awaited answer
-    heard: bool = False  # it has answered at least once
-    outcome: dict[str, Any] | Gone | None = None  # of a dry run
-    pid: int | None = None
-    rss: int = 0
-    first_rss: int = 0  # after its first assignment
-    trials: int = 0
-
-    @property
-    def idle(self) -> bool:
-        return self.assignment is None and self.awaits is None
 
 
 class Pool:
@@ -60,6 +25,7 @@ class Pool:
         self._limits = limits
         self._slots: list[Slot] = []
         self._ready: list[SliceResult | Lost] = []
+        self._orphans: dict[str, Link] = {}  # by what they hold, as last asked
 
     # --- assignments ----------------------------------------------------------------------------------------------
 
@@ -84,7 +50,13 @@ class Pool:
         return slot.link.name
 
     def advance(
-        self, assignment: str, until: int, seconds: float, drop: Collection[int] = (), save: bool = False
+        self,
+        assignment: str,
+        until: int,
+        seconds: float,
+        drop: Collection[int] = (),
+        save: bool = False,
+        acknowledged: int = 0,
     ) -> None:
         slot = self._holder(assignment)
         if slot is None:
@@ -94,7 +66,7 @@ class Pool:
         if slot.awaits is not None:
             raise LauncherError(f"A slice of {assignment!r} is outstanding. Poll its answer before asking for more.")
         slot.remaining -= set(drop)
-        arguments: list[Any] = [until, seconds, sorted(drop), save]
+        arguments: list[Any] = [until, seconds, sorted(drop), save, acknowledged]
         allowance = seconds + self._patience(slot)
         if slot.begun or slot.assignment is None:
             self._ask(slot, "slice", "advance", arguments, allowance)
@@ -118,12 +90,24 @@ class Pool:
 
     def poll(self, seconds: float) -> list[SliceResult | Lost]:
         end = time.monotonic() + seconds
+        self._pump(0.0)
         while not self._ready and any(slot.awaits for slot in self._slots):
             left = end - time.monotonic()
             if self._pump(max(0.0, left)) or left <= 0:
                 break
         ready, self._ready = self._ready, []
         return ready
+
+    def held(self) -> list[Assignment]:
+        found = self._transport.orphans()
+        self._orphans = {assignment.id: link for link, assignment in found}
+        return [assignment for _, assignment in found]
+
+    def adopt(self, assignment: Assignment) -> None:
+        slot = Slot(self._orphans.pop(assignment.id), assignment, begun=True)
+        slot.remaining = {member.trial for member in assignment.members}
+        slot.link.call("repeat", [], assignment.label)  # nobody waits for its answer
+        self._slots.append(slot)
 
     # --- the rest of the contract ---------------------------------------------------------------------------------
 

@@ -16,10 +16,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from workers.contract import LauncherError, Resources
+from workers.contract import Assignment, LauncherError, Resources
 from workers.failures import LOG_BYTES
 from workers.launchers.machine import child_environment, gpus, how_ended, misfit, oom_kills
-from workers.launchers.pool import Limits, Pool
+from workers.launchers.pool import Pool
+from workers.launchers.slots import Limits
 from workers.launchers.transport import Answer, Gone, Link
 
 _LOOK_SECONDS = 0.5  # a child whose own children keep its pipes open is noticed by its exit status, this often
@@ -156,6 +157,9 @@ class Processes:
     def create(self, resources: Resources) -> Child:
         self._count += 1
         return Child(f"worker-{self._count}", resources, self._selector)
+
+    def orphans(self) -> list[tuple[Link, Assignment]]:
+        return []  # a child ends with its parent
 
     def wait(self, links: Sequence[Child], seconds: float) -> list[tuple[Link, Answer | Gone]]:
         end = time.monotonic() + seconds

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workers.contract import LauncherError
-from workers.launchers.machine import child_environment
+from workers.launchers.machine import alive, child_environment
 
 _PREFIX = "ockham-"
 _LONGEST_ROOT = 16  # characters; below longer ones the paths of Ray's sockets exceed the system's limit of 107
@@ -39,7 +39,7 @@ def private_folder() -> Path:
     for stale in root.glob(f"{_PREFIX}*"):
         pid = stale.name.removeprefix(_PREFIX).split("-")[0]
         with suppress(OSError):
-            if pid.isdigit() and stale.stat().st_uid == os.getuid() and not _alive(int(pid)):
+            if pid.isdigit() and stale.stat().st_uid == os.getuid() and not alive(int(pid)):
                 shutil.rmtree(stale, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root))
 
@@ -124,13 +124,3 @@ def last_output(logs: Path, pid: int, limit: int) -> str:
             file.seek(max(0, path.stat().st_size - limit))
             text += b"".join(line for line in file if not line.startswith(_MARKS))
     return text[-limit:].decode("utf-8", "replace")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

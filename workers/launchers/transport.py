@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from workers.contract import Cause, Resources
+from workers.contract import Assignment, Cause, Resources
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,15 @@ class Transport(Protocol):
         """Begin to make a worker, without waiting for it."""
         ...
 
+    def orphans(self) -> list[tuple[Link, Assignment]]:
+        """Workers whose launcher is gone, each with what it holds; those that hold nothing are ended."""
+        ...
+
     def wait(self, links: Sequence[Any], seconds: float) -> list[tuple[Link, Answer | Gone]]:
-        """What these workers, made by `create`, said, each in order; waits at most `seconds` for the first word."""
+        """What these workers, made by `create` or found by `orphans`, said, each in order.
+
+        Waits at most `seconds` for the first word.
+        """
         ...
 
     def close(self) -> None:

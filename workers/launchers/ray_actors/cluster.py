@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
+import ray.util
 from ray._private import worker as ray_worker
 from ray.job_config import JobConfig
 
@@ -37,6 +39,7 @@ class Cluster:
         self.dashboard_url: str | None = None
         self._sweeper: subprocess.Popen[bytes] | None = None
         self._ours = not ray.is_initialized()
+        self.shared = False  # whether it outlives this process, and its workers may
         if not self._ours:
             self._require_same(address)
             return
@@ -60,6 +63,7 @@ class Cluster:
             )
         elif target != "auto":
             ray_session.require_answer(target)
+        self.shared = target != "local"
         self._connect(target, options)
 
     def _connect(self, target: str, options: dict[str, Any]) -> None:
@@ -98,6 +102,15 @@ class Cluster:
     def free(self) -> dict[str, float]:
         """What nobody uses now, over all nodes."""
         return dict(ray.available_resources())
+
+    def workers(self) -> dict[str, Any]:
+        """Handles of every worker of Ockham on the cluster, by name."""
+        named = [item["name"] for item in ray.util.list_named_actors(True) if item["namespace"] == NAMESPACE]
+        found = {}
+        for name in named:
+            with suppress(ValueError):  # it has ended meanwhile
+                found[name] = ray.get_actor(name, NAMESPACE)
+        return found
 
     def close(self) -> None:
         if self._ours and ray.is_initialized():

@@ -3,14 +3,20 @@
 Ray retries nothing: a lost worker is told as `Lost`, and retrying is the coordinator's. In Ray's dashboard the
 job has the study's name, actors are called `ockham-worker-N`, each call has the name of its trials, and the
 gauges `tuner_trial_epoch` and `tuner_trial_objective` follow every trial.
+
+On a cluster that outlives this process the actors do so as well: when it is killed they train their slice to its end,
+and the next launcher finds them there (`held`). One that nobody asks any more ends itself.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import socket
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,15 +25,22 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
-from workers.contract import LauncherError, Resources
+from workers.contract import Assignment, LauncherError, Resources
 from workers.failures import LOG_BYTES
 from workers.launchers import ray_session
 from workers.launchers.capacity import KINDS, Capacity, needs
-from workers.launchers.pool import Limits, Pool
+from workers.launchers.machine import is_gone
+from workers.launchers.pool import Pool
 from workers.launchers.ray_actors.cluster import NAMESPACE, Cluster, last_line
 from workers.launchers.ray_actors.trial_worker import TrialWorker
+from workers.launchers.slots import Limits
 from workers.launchers.transport import Answer, Gone, Link
+from workers.version import version
 
+LEASE_SECONDS = 300.0  # a worker that outlived its launcher waits so long for the next one
+_TOUCH_SECONDS = 5.0  # a worker that has nothing to do hears from its launcher this often
+_ORPHAN_SECONDS = 20.0  # one that has not heard from it for so long has lost it
+_ASK_SECONDS = 10.0  # workers are given so long to say what they hold: they finish a slice first
 _LOOK_SECONDS = 1.0  # what the cluster offers is asked this often
 _MANY = 10_000  # workers of a shape that needs nothing
 
@@ -42,6 +55,7 @@ class RayLauncher(Pool):
         job_name: what Ray's dashboard calls this program, for example the study's name.
         dashboard: whether a local cluster has a dashboard.
         log_to_driver: whether what trials print appears here.
+        lease_seconds: on a cluster that outlives this process, how long its workers wait for the next launcher.
         system: further keyword arguments of `ray.init` for a local cluster, for example `{"num_gpus": 1}`.
         limits: fields of `Limits`, for example `hang_seconds=30` or `trials=50`.
 
@@ -57,13 +71,14 @@ class RayLauncher(Pool):
         job_name: str = "ockham",
         dashboard: bool = True,
         log_to_driver: bool = False,
+        lease_seconds: float = LEASE_SECONDS,
         system: dict[str, Any] | None = None,
         **limits: Any,
     ) -> None:
         if workers is not None and workers < 1:
             raise LauncherError(f"The number of workers is {workers}; it has to be at least 1, or None for all.")
         self._cluster = Cluster(address, workers, job_name, dashboard, log_to_driver, system or {})
-        super().__init__(Actors(self._cluster, workers), Limits(**limits))
+        super().__init__(Actors(self._cluster, workers, lease_seconds), Limits(**limits))
 
     @property
     def dashboard_url(self) -> str | None:
@@ -79,9 +94,11 @@ class RayLauncher(Pool):
 class Actors:
     """Makes actors and hears from them."""
 
-    def __init__(self, cluster: Cluster, limit: int | None) -> None:
+    def __init__(self, cluster: Cluster, limit: int | None, lease: float) -> None:
         self._cluster = cluster
         self._limit = limit
+        self._lease = lease if cluster.shared else None
+        self._master = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._class = ray.remote(max_restarts=0, max_task_retries=0)(TrialWorker)
         self._count = 0
         self._links: list[ActorLink] = []
@@ -105,17 +122,49 @@ class Actors:
             self._count += 1
             name = f"ockham-worker-{self._count}"
             options = {"name": name, "namespace": NAMESPACE, "num_cpus": resources.cpus, "num_gpus": resources.gpus}
+            if self._lease is not None:
+                options["lifetime"] = "detached"
             try:
-                handle = self._class.options(**options).remote(name)
+                handle = self._class.options(**options).remote(name, self._master, self._lease)
             except ValueError:
                 continue  # another coordinator on this cluster has a worker of this name
             except RayError as error:
                 raise LauncherError(f"Ray did not take a new worker: {last_line(error)}") from error
-            link = ActorLink(name, resources, handle, self._cluster.logs)
+            link = ActorLink(name, resources, handle, self._cluster.logs, self._master)
             self._links.append(link)
             return link
 
+    def orphans(self) -> list[tuple[Link, Assignment]]:
+        if self._lease is None:
+            return []
+        self._links = [link for link in self._links if link.ours and not link.ended]
+        try:
+            workers = self._cluster.workers()
+        except RayError as error:
+            raise LauncherError(f"The Ray cluster does not answer: {last_line(error)}") from error
+        for link in self._links:
+            workers.pop(link.name, None)
+        asked = [
+            ActorLink(name, Resources(), handle, None, self._master, ours=False) for name, handle in workers.items()
+        ]
+        for link in asked:
+            link.call("holds", [], link.name)
+        found: list[tuple[ActorLink, Assignment]] = []
+        end = time.monotonic() + _ASK_SECONDS
+        while (waiting := [link for link in asked if link.calls]) and (left := end - time.monotonic()) > 0:
+            for link, said in self._heard(waiting, left):
+                if isinstance(said, Answer) and (assignment := _left_behind(link, said.form)):
+                    found.append((link, assignment))
+        self._links += [link for link, _ in found]
+        return [*found]
+
     def wait(self, links: Sequence[ActorLink], seconds: float) -> list[tuple[Link, Answer | Gone]]:
+        for link in links if self._lease is not None else ():
+            if not link.calls and time.monotonic() - link.spoken > _TOUCH_SECONDS:
+                link.call("holds", [], link.name)  # its lease is renewed by that; nobody waits for the answer
+        return [*self._heard(links, seconds)]
+
+    def _heard(self, links: Sequence[ActorLink], seconds: float) -> list[tuple[ActorLink, Answer | Gone]]:
         waiting = {reference: link for link in links for reference in link.calls}
         if not waiting:
             time.sleep(seconds)
@@ -151,16 +200,20 @@ class Actors:
         others = {}
         for kind in KINDS:
             total = sum(node.get(kind, 0.0) for node in nodes.values())
-            ours = sum(needs(link.resources).get(kind, 0.0) for link in self._links)
+            ours = sum(needs(link.resources).get(kind, 0.0) for link in self._links if link.ours)
             others[kind] = max(0.0, total - free.get(kind, 0.0) - ours)
         return others
 
 
 class ActorLink:
-    """One actor, as its launcher sees it."""
+    """One actor, as its launcher sees it. `ours`: this launcher is its master; else it may only say what it holds."""
 
-    def __init__(self, name: str, resources: Resources, handle: Any, logs: Path | None) -> None:
-        self.name, self.resources = name, resources
+    def __init__(
+        self, name: str, resources: Resources, handle: Any, logs: Path | None, master: str, ours: bool = True
+    ) -> None:
+        self.name, self.resources, self.ours = name, resources, ours
+        self.spoken = time.monotonic()
+        self._master = master
         self.calls: dict[Any, int] = {}  # references to answers that are not there yet
         self.node = ""  # known from the first answer on
         self.ended = False
@@ -171,7 +224,10 @@ class ActorLink:
 
     def call(self, method: str, arguments: Sequence[Any], label: str) -> int:
         self._count += 1
-        request = json.dumps({"call": self._count, "method": method, "arguments": arguments})
+        self.ours |= method == "repeat"
+        self.spoken = time.monotonic()
+        asked = {"call": self._count, "method": method, "arguments": arguments, "master": self._master}
+        request = json.dumps(asked)
         self.calls[self._handle.do.options(name=label).remote(request)] = self._count
         return self._count
 
@@ -184,14 +240,23 @@ class ActorLink:
             self.calls.clear()
             return self._gone(error)
         self._pid, self.node = form["pid"], form["node"]
+        if form.get("taken"):
+            self.calls.clear()
+            self.ours = False
+            return Gone("node_lost", f"Worker {self.name} belongs to another coordinator now.")
         return Answer(call, form)
 
     def end(self) -> str:
         self.ended = True
         self.calls.clear()
+        if self.ours:
+            self.kill()
+        return self._output()
+
+    def kill(self) -> None:
+        """End the actor's process, whoever its master is."""
         with suppress(RayError, ValueError):  # it is gone already, or the cluster is
             ray.kill(self._handle, no_restart=True)
-        return self._output()
 
     def _gone(self, error: RayError) -> Gone:
         text = str(error)
@@ -210,3 +275,15 @@ class ActorLink:
 
     def _output(self) -> str:
         return ray_session.last_output(self._logs, self._pid, LOG_BYTES) if self._logs and self._pid else ""
+
+
+def _left_behind(link: ActorLink, form: dict[str, Any]) -> Assignment | None:
+    """What a worker whose master is gone holds. One that holds nothing, or is of another version, is ended."""
+    if "failed" in form or not (is_gone(form["master"]) or form.get("silent", 0.0) > _ORPHAN_SECONDS):
+        return None
+    if form["value"] is None or form["version"] != version():
+        link.kill()
+        return None
+    assignment = Assignment.from_json(form["value"])
+    link.resources = assignment.resources
+    return assignment

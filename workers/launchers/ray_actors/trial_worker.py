@@ -14,20 +14,29 @@ from ray.util.metrics import Gauge
 
 from workers.contract import Assignment
 from workers.launchers.desk import answer, settle
+from workers.version import version
 from workers.worker import Worker
 
 _GAUGE_SECONDS = 1.0  # a trial's gauges are refreshed this often
-_LOOK_SECONDS = 1.0  # the parent is looked for this often
+_LOOK_SECONDS = 1.0  # the parent and the lease are looked at this often
 
 
 class TrialWorker:
-    """What runs in Ray's process: a worker, its gauges, and an eye on the process' parent."""
+    """What runs in Ray's process: a worker, its gauges, and an eye on the process' parent and on its launcher.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the worker.
+        master: who may ask: "HOST:PID:…" of a launcher. Who sends "repeat" is the master from then on.
+        lease: seconds without a word of its master after which the worker ends itself; None: Ray ends it with him.
+    """
+
+    def __init__(self, name: str, master: str, lease: float | None = None) -> None:
         self._worker = Worker(name)
+        self._master, self._lease = master, lease
+        self._spoken = time.monotonic()  # when its master's last question was answered; infinite during one
         self._node = ray.get_runtime_context().get_node_id()
         self._gauges = Gauges()
-        threading.Thread(target=_end_with, args=(os.getppid(),), name="parent-watch", daemon=True).start()
+        threading.Thread(target=self._watch, args=(os.getppid(),), name="watch", daemon=True).start()
         settle()
 
     def __repr__(self) -> str:
@@ -35,10 +44,28 @@ class TrialWorker:
 
     def do(self, request: str) -> str:
         """Answer one request of workers/launchers/desk.py."""
-        reply = answer(self._worker, json.loads(request))
+        asked = json.loads(request)
+        if asked["method"] == "repeat":
+            self._master = asked["master"]
+        known = {"node": self._node, "master": self._master, "version": version()}
+        if asked["master"] != self._master:
+            silent = time.monotonic() - self._spoken
+            reply = answer(self._worker, {**asked, "method": "holds"})
+            return json.dumps({**reply, **known, "silent": silent, "taken": asked["method"] != "holds"})
+        self._spoken = math.inf
+        reply = answer(self._worker, asked)
+        self._spoken = time.monotonic()
         if self._worker.assignment is not None:
             self._gauges.show(self._worker.assignment, reply.get("value"))
-        return json.dumps({**reply, "node": self._node})
+        return json.dumps({**reply, **known})
+
+    def _watch(self, parent: int) -> None:
+        """End this process when its parent, Ray's raylet, is gone, for Ray lets it train on, or when its lease ends."""
+        while os.getppid() == parent:
+            if self._lease is not None and time.monotonic() - self._spoken > self._lease:
+                break
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
 
 
 class Gauges:
@@ -69,10 +96,3 @@ class Gauges:
             value = report["metrics"].get(assignment.training.objective, math.nan)
             if math.isfinite(value):
                 self._objective.set(value, tags)
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent, Ray's raylet, is gone: Ray lets it train on."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
-    os._exit(1)

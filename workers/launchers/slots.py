@@ -1,0 +1,44 @@
+"""One worker as its pool sees it, and when it is given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.contract import Assignment
+from workers.launchers.transport import Gone, Link
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a worker is replaced or given up. All times in seconds of the monotonic clock."""
+
+    trials: int = 1000  # a worker is replaced after so many: its imports are dear, and its memory grows slowly
+    growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
+    memory: int = 2 * 1024**3  # and more than this many bytes
+    hang_seconds: float = 60.0  # a slice may take so much longer than was asked for
+    start_seconds: float = 120.0  # added for a worker's first slice: placing it, importing TensorFlow
+    check_seconds: float = 300.0  # a dry run may take so long
+
+
+@dataclass(eq=False)
+class Slot:
+    """One live worker as the pool sees it."""
+
+    link: Link
+    assignment: Assignment | None = None
+    begun: bool = False  # the worker has been told about the assignment
+    remaining: set[int] = field(default_factory=set)  # trials of the assignment that are not over
+    awaits: int | None = None  # the call whose answer is awaited
+    asks: str = ""  # what was asked: "slice", "stop", "check"
+    deadline: float = 0.0  # of the awaited answer
+    heard: bool = False  # it has answered at least once
+    outcome: dict[str, Any] | Gone | None = None  # of a dry run
+    pid: int | None = None
+    rss: int = 0
+    first_rss: int = 0  # after its first assignment
+    trials: int = 0
+
+    @property
+    def idle(self) -> bool:
+        return self.assignment is None and self.awaits is None
