@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
+from workers.launchers.pulse import Pulse
 from workers.launchers.transport import Answer, Gone, Link, Transport
 from workers.worker import STOP_SECONDS
 
@@ -24,7 +25,8 @@ class Limits:
     trials: int = 1000  # a worker is replaced after so many: its imports are dear, and its memory grows slowly
     growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
     memory: int = 2 * 1024**3  # and more than this many bytes
-    hang_seconds: float = 60.0  # a slice may take so much longer than was asked for
+    hang_seconds: float = 25.0  # an answer may be so late, and a worker train so long with neither batch nor processor
+    silent_seconds: float = 3600.0  # or without a batch although it computes: an epoch of a user's loop, an endless one
     start_seconds: float = 120.0  # added for a worker's first slice: placing it, importing TensorFlow
     check_seconds: float = 300.0  # a dry run may take so long
 
@@ -39,7 +41,9 @@ class Slot:
     remaining: set[int] = field(default_factory=set)  # trials of the assignment that are not over
     awaits: int | None = None  # the call whose answer is awaited
     asks: str = ""  # what was asked: "slice", "stop", "check"
+    asked: float = 0.0  # when it was
     deadline: float = 0.0  # of the awaited answer
+    pulse: Pulse = field(default_factory=Pulse)  # of the assignment
     heard: bool = False  # it has answered at least once
     outcome: dict[str, Any] | Gone | None = None  # of a dry run
     pid: int | None = None
@@ -79,7 +83,7 @@ class Pool:
                 f"{assignment.label} needs a worker with {_shape(assignment.resources)}, and none is free. "
                 "Start an assignment only where room(...) is above 0."
             )
-        slot.assignment, slot.begun = assignment, False
+        slot.assignment, slot.begun, slot.pulse = assignment, False, Pulse()
         slot.remaining = {member.trial for member in assignment.members}
         return slot.link.name
 
@@ -216,7 +220,8 @@ class Pool:
     ) -> None:
         name = label or (slot.assignment.label if slot.assignment else slot.link.name)
         slot.awaits = slot.link.call(method, arguments, name)
-        slot.asks, slot.deadline = asks, time.monotonic() + allowance
+        slot.asks, slot.asked = asks, time.monotonic()
+        slot.deadline = slot.asked + allowance
 
     def _pump(self, seconds: float) -> bool:
         """Take in what workers said, waiting at most `seconds`; whether anything changed."""
@@ -242,14 +247,22 @@ class Pool:
         if "failed" in form:
             self._lose(slot, Gone(form["cause"], form["failed"], form["log"]))
         elif slot.asks == "slice":
-            self._take(slot, SliceResult.from_json(form["value"]))
+            self._take(slot, SliceResult.from_json(form["value"]), form.get("effort"))
         elif slot.asks == "check":
             slot.outcome = form["value"]
         else:
             self._replace_if_due(slot)
         return True
 
-    def _take(self, slot: Slot, result: SliceResult) -> None:
+    def _take(self, slot: Slot, result: SliceResult, effort: float | None) -> None:
+        pulse, limits = slot.pulse, self._limits
+        pulse.feel(time.monotonic() - slot.asked, result, effort)
+        idle = pulse.idle > limits.hang_seconds
+        if idle or pulse.silent > limits.silent_seconds:  # then the answer says nothing: being lost takes its place
+            does = "waits for something that does not come" if idle else "computes and comes to no end"
+            told = f"{pulse.silent:.0f} s without a batch or a report"
+            self._lose(slot, Gone("hang", f"Worker {slot.link.name} was ended after {told}: its code {does}."))
+            return
         self._ready.append(result)
         slot.remaining -= {ended.trial for ended in result.ended}
         if not slot.remaining:
