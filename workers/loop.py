@@ -70,7 +70,11 @@ class Run:
         return filled(self.params)
 
     def progress(self, batches: int = 1) -> None:
-        """Say that work is going on inside a long epoch; ends the trial here if it was stopped."""
+        """Say that work is going on inside a long epoch; ends the trial here if it was stopped.
+
+        Needed in an epoch that waits, using no processor, for 25 seconds, or computes for an hour: it would be
+        taken for one that hangs.
+        """
         self._lane.batch(batches)
 
     def report(self, metrics: Mapping[str, Any], state: Any = None, model: Any = None) -> None:

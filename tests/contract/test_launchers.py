@@ -324,3 +324,23 @@ class TestLauncher:
         assert psutil.pid_exists(mine["pid"])
         assert mine["rss_bytes"] > 1_000_000
         assert mine["trials"] >= 0
+
+
+def test_code_that_waits_for_ever_is_lost_as_a_hang_although_its_worker_answers(
+    isolated: Launcher, make_assignment: MakeAssignment
+) -> None:
+    assignment = make_assignment("waiting")
+    isolated.start(assignment)
+    said: SliceResult | Lost = advance(isolated, assignment, 1, 20.0)
+    end = time.monotonic() + 60
+    while not isinstance(said, Lost):
+        assert time.monotonic() < end
+        isolated.advance(assignment.id, 10, 0.5)
+        said = answer(isolated)
+    assert (said.cause, "without a batch" in said.message) == ("hang", True)
+
+
+def test_an_epoch_that_computes_for_long_is_not_lost(isolated: Launcher, make_assignment: MakeAssignment) -> None:
+    """Five seconds without work are a hang in these launchers."""
+    reports, _ = run(isolated, make_assignment("computing", epochs=2, seconds=8.0))  # 5 without work are a hang here
+    assert len(reports) == 2

@@ -110,6 +110,12 @@ def test_every_ray_node_asks_for_the_token(name: str) -> None:
     assert "ray-token:/run/ockham/ray:ro" in SERVICES[name]["volumes"]
 
 
+def test_a_silent_node_is_lost_in_time() -> None:
+    head = settings("ray-head")
+    period, timeout = (int(head[f"RAY_health_check_{name}_ms"]) for name in ("period", "timeout"))
+    assert int(head["RAY_health_check_failure_threshold"]) * (period + timeout) <= 13_000
+
+
 def test_only_the_coordinator_can_reach_the_database() -> None:
     for name in OURS:
         mounts = [volume for volume in SERVICES[name]["volumes"] if volume.startswith("database-password:")]

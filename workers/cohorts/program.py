@@ -240,4 +240,5 @@ def _penalized(weights: Any, gradients: Any, hyper: Any, penalized: Any) -> tupl
         both = l1 * tf.sign(counted) + second
         return tf.reduce_sum(both * counted, 1), tf.add_n([gradients, both, second])
 
-    return tf.cond(tf.reduce_any(l1 + l2 > 0), add, lambda: (tf.zeros_like(l1[:, 0]), gradients))
+    value, sloped = tf.cond(tf.reduce_any(l1 + l2 > 0), add, lambda: (tf.zeros_like(l1[:, 0]), gradients))
+    return value, sloped

@@ -2,7 +2,8 @@
 
 A request is `{"call": 7, "method": "advance", "arguments": [...]}`. Its answer is `{"call": 7, "value": ...}` or,
 where the worker itself failed, `{"call": 7, "failed": sentence, "cause": cause, "log": traceback}`. Both kinds hold
-`pid` and `rss`. User code that raises is no failure of the worker: it comes back inside the value.
+`pid` and `rss`; a slice without a report holds `effort`. User code that raises is no failure of the worker: it comes
+back inside the value.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 from workers.contract import Assignment, Resources, Training
 from workers.failures import log_of, sentence_of
-from workers.worker import Worker, WorkerStuck, rss_bytes
+from workers.vitals import effort, rss_bytes
+from workers.worker import Worker, WorkerStuck
 
 
 def settle() -> None:
@@ -32,6 +34,8 @@ def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
         cause = "hang" if isinstance(error, WorkerStuck) else "node_lost"
         reply.update(failed=sentence_of(error), cause=cause, log=log_of(error))
     reply["rss"] = rss_bytes()
+    if not (reply.get("value") or {}).get("reports", True):
+        reply["effort"] = effort()
     return reply
 
 

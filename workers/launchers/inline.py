@@ -14,7 +14,8 @@ from typing import Any
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
 from workers.failures import log_of, sentence_of
 from workers.launchers.machine import misfit
-from workers.worker import Worker, WorkerStuck, rss_bytes
+from workers.vitals import rss_bytes
+from workers.worker import Worker, WorkerStuck
 
 log = logging.getLogger("workers.launchers.inline")
 

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
+from workers.launchers.pulse import Pulse
 from workers.launchers.slots import Limits, Slot
 from workers.launchers.transport import Answer, Gone, Link, Transport
 from workers.worker import STOP_SECONDS
@@ -45,7 +46,7 @@ class Pool:
                 f"{assignment.label} needs a worker with {_shape(assignment.resources)}, and none is free. "
                 "Start an assignment only where room(...) is above 0."
             )
-        slot.assignment, slot.begun = assignment, False
+        slot.assignment, slot.begun, slot.pulse = assignment, False, Pulse()
         slot.remaining = {member.trial for member in assignment.members}
         return slot.link.name
 
@@ -200,7 +201,8 @@ class Pool:
     ) -> None:
         name = label or (slot.assignment.label if slot.assignment else slot.link.name)
         slot.awaits = slot.link.call(method, arguments, name)
-        slot.asks, slot.deadline = asks, time.monotonic() + allowance
+        slot.asks, slot.asked = asks, time.monotonic()
+        slot.deadline = slot.asked + allowance
 
     def _pump(self, seconds: float) -> bool:
         """Take in what workers said, waiting at most `seconds`; whether anything changed."""
@@ -226,14 +228,18 @@ class Pool:
         if "failed" in form:
             self._lose(slot, Gone(form["cause"], form["failed"], form["log"]))
         elif slot.asks == "slice":
-            self._take(slot, SliceResult.from_json(form["value"]))
+            self._take(slot, SliceResult.from_json(form["value"]), form.get("effort"))
         elif slot.asks == "check":
             slot.outcome = form["value"]
         else:
             self._replace_if_due(slot)
         return True
 
-    def _take(self, slot: Slot, result: SliceResult) -> None:
+    def _take(self, slot: Slot, result: SliceResult, effort: float | None) -> None:
+        slot.pulse.feel(time.monotonic() - slot.asked, result, effort)
+        if stuck := slot.stuck(self._limits):  # then the answer says nothing: being lost takes its place
+            self._lose(slot, Gone("hang", f"Worker {slot.link.name} was ended after {stuck}."))
+            return
         self._ready.append(result)
         slot.remaining -= {ended.trial for ended in result.ended}
         if not slot.remaining:

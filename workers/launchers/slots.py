@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workers.contract import Assignment
+from workers.launchers.pulse import Pulse
 from workers.launchers.transport import Gone, Link
 
 
@@ -16,7 +17,8 @@ class Limits:
     trials: int = 1000  # a worker is replaced after so many: its imports are dear, and its memory grows slowly
     growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
     memory: int = 2 * 1024**3  # and more than this many bytes
-    hang_seconds: float = 60.0  # a slice may take so much longer than was asked for
+    hang_seconds: float = 25.0  # an answer may be so late, and a worker train so long with neither batch nor processor
+    silent_seconds: float = 3600.0  # or without a batch although it computes: an epoch of a user's loop, an endless one
     start_seconds: float = 120.0  # added for a worker's first slice: placing it, importing TensorFlow
     check_seconds: float = 300.0  # a dry run may take so long
 
@@ -31,7 +33,9 @@ class Slot:
     remaining: set[int] = field(default_factory=set)  # trials of the assignment that are not over
     awaits: int | None = None  # the call whose answer is awaited
     asks: str = ""  # what was asked: "slice", "stop", "check"
+    asked: float = 0.0  # when it was
     deadline: float = 0.0  # of the awaited answer
+    pulse: Pulse = field(default_factory=Pulse)  # of the assignment
     heard: bool = False  # it has answered at least once
     outcome: dict[str, Any] | Gone | None = None  # of a dry run
     pid: int | None = None
@@ -42,3 +46,11 @@ class Slot:
     @property
     def idle(self) -> bool:
         return self.assignment is None and self.awaits is None
+
+    def stuck(self, limits: Limits) -> str | None:
+        """What is wrong with a worker that answers without getting on, in words; None where it is well."""
+        idle = self.pulse.idle > limits.hang_seconds
+        if not idle and self.pulse.silent <= limits.silent_seconds:
+            return None
+        does = "waits for something that does not come" if idle else "computes and comes to no end"
+        return f"{self.pulse.silent:.0f} s without a batch or a report: its code {does}"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError
 
 from workers.contract import Assignment, LauncherError, Resources
 from workers.failures import LOG_BYTES
@@ -268,6 +268,8 @@ class ActorLink:
         who = f"Worker {self.name}" + (f" (process {self._pid})" if self._pid else "")
         if isinstance(error, RayActorError) and error.actor_init_failed:
             return Gone("node_lost", f"{who} could not start: {last_line(error)}", log)
+        if isinstance(error, ActorUnavailableError):  # its process would be known to have ended
+            return Gone("node_lost", f"{who} cannot be reached: its node is gone, or the way to it.", log)
         if "unexpected" in text and "connection error" in text:
             message = f"{who} ended unexpectedly: it was killed, crashed, or left by os._exit."
             return Gone("node_lost", message, log, process_end="unexpectedly")
