@@ -21,7 +21,7 @@ from tests.bench import Bench
 from tests.invariants import Snapshot, results
 from tuner.coordinator import Coordinator
 from tuner.definition import StudyDefinition
-from tuner.results import study_row
+from tuner.results import study_row, summary
 from workers.contract import Assignment
 from workers.launchers.processes import ProcessLauncher
 from workers.launchers.transport import Answer
@@ -140,3 +140,51 @@ def test_trials_go_on_wherever_their_coordinator_ended(
     assert results(bench.database, "study") == undisturbed(company)
     assert once(bench), "a trial that a worker held was begun again"
     assert len(reattached(bench, "study")) == 2, "there was only one coordinator"
+
+
+def test_trials_that_a_dead_coordinator_had_saved_are_queued_again(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no way back from saving but a stop, whatever the next coordinator wants."""
+    bench = make()
+    bench.submit("study", "paced", trials=1, epochs=50)
+    bench.run(lambda: summary(bench.database, "study").epochs >= 1)
+    [running] = bench.coordinator._assignments.running
+    running.leave("A study of higher priority needs the worker.")
+    failpoints._visits.clear()
+    monkeypatch.setenv("FAILPOINT", "retry_received=raise")
+    with pytest.raises(InjectedFault):
+        bench.finish("study")
+    replaced(bench)
+    bench.finish("study")
+    assert sorted(reattached(bench, "study")) == [0, 1]
+    with bench.database.read() as s:
+        [trial] = bench.trials("study")
+        first, second = trials.attempts(s, trial.id)
+        assert first.cause == "cancelled" and "gone" in first.message
+        assert second.resumed_from == max(report.epoch for report in reports.curve(s, trial.id) if report.token == 1)
+
+
+def test_a_worker_whose_trial_was_queued_again_meanwhile_is_stopped(make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.submit("study", "paced", trials=1, epochs=50)
+    bench.run(lambda: summary(bench.database, "study").epochs >= 1)
+    replaced(bench)
+    [trial] = bench.trials("study")
+    with bench.database.write() as s:
+        assert trials.requeue(s, trials.End(trial.id, trial.token, "queued", cause="deadline", message="Nobody came."))
+    bench.finish("study")
+    assert reattached(bench, "study") == [0, 0]
+    assert [trial.token for trial in bench.trials("study")] == [2]
+
+
+def test_the_worker_of_a_study_that_has_ended_is_given_back(make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.submit("first", trials=1)
+    bench.finish("first")
+    [before] = bench.launcher.describe()
+    replaced(bench)
+    bench.submit("second", trials=1)
+    bench.finish("second")
+    [after] = bench.launcher.describe()
+    assert after["pid"] == before["pid"]

@@ -10,27 +10,22 @@ and the next launcher finds them there (`held`). One that nobody asks any more e
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import socket
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import RayError
 
 from workers.contract import Assignment, LauncherError, Resources
-from workers.failures import LOG_BYTES
-from workers.launchers import ray_session
 from workers.launchers.capacity import KINDS, Capacity, needs
 from workers.launchers.machine import is_gone
 from workers.launchers.pool import Pool
+from workers.launchers.ray_actors.actor_link import ORPHAN_SECONDS, ActorLink
 from workers.launchers.ray_actors.cluster import NAMESPACE, Cluster, last_line
 from workers.launchers.ray_actors.trial_worker import TrialWorker
 from workers.launchers.slots import Limits
@@ -39,7 +34,6 @@ from workers.version import version
 
 LEASE_SECONDS = 300.0  # a worker that outlived its launcher waits so long for the next one
 _TOUCH_SECONDS = 5.0  # a worker that has nothing to do hears from its launcher this often
-_ORPHAN_SECONDS = 20.0  # one that has not heard from it for so long has lost it
 _ASK_SECONDS = 10.0  # workers are given so long to say what they hold: they finish a slice first
 _LOOK_SECONDS = 1.0  # what the cluster offers is asked this often
 _MANY = 10_000  # workers of a shape that needs nothing
@@ -176,7 +170,7 @@ class Actors:
                 ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
         except RayError as error:
             raise LauncherError(f"The Ray cluster does not answer: {last_line(error)}") from error
-        return [(waiting[reference], waiting[reference].hear(reference)) for reference in ready]
+        return [(link, said) for reference in ready if (said := (link := waiting[reference]).hear(reference))]
 
     def close(self) -> None:
         self._cluster.close()
@@ -205,83 +199,9 @@ class Actors:
         return others
 
 
-class ActorLink:
-    """One actor, as its launcher sees it. `ours`: this launcher is its master; else it may only say what it holds."""
-
-    def __init__(
-        self, name: str, resources: Resources, handle: Any, logs: Path | None, master: str, ours: bool = True
-    ) -> None:
-        self.name, self.resources, self.ours = name, resources, ours
-        self.spoken = time.monotonic()
-        self._master = master
-        self.calls: dict[Any, int] = {}  # references to answers that are not there yet
-        self.node = ""  # known from the first answer on
-        self.ended = False
-        self._handle = handle
-        self._logs = logs
-        self._pid: int | None = None
-        self._count = 0
-
-    def call(self, method: str, arguments: Sequence[Any], label: str) -> int:
-        self._count += 1
-        self.ours |= method == "repeat"
-        self.spoken = time.monotonic()
-        asked = {"call": self._count, "method": method, "arguments": arguments, "master": self._master}
-        request = json.dumps(asked)
-        self.calls[self._handle.do.options(name=label).remote(request)] = self._count
-        return self._count
-
-    def hear(self, reference: Any) -> Answer | Gone:
-        """Take in an answer that is there."""
-        call = self.calls.pop(reference)
-        try:
-            form = json.loads(ray.get(reference))
-        except RayError as error:
-            self.calls.clear()
-            return self._gone(error)
-        self._pid, self.node = form["pid"], form["node"]
-        if form.get("taken"):
-            self.calls.clear()
-            self.ours = False
-            return Gone("node_lost", f"Worker {self.name} belongs to another coordinator now.")
-        return Answer(call, form)
-
-    def end(self) -> str:
-        self.ended = True
-        self.calls.clear()
-        if self.ours:
-            self.kill()
-        return self._output()
-
-    def kill(self) -> None:
-        """End the actor's process, whoever its master is."""
-        with suppress(RayError, ValueError):  # it is gone already, or the cluster is
-            ray.kill(self._handle, no_restart=True)
-
-    def _gone(self, error: RayError) -> Gone:
-        text = str(error)
-        if pid := re.search(r"^\s*pid: (\d+)$", text, re.MULTILINE):
-            self._pid = int(pid[1])
-        log = f"{self._output()}\n{text}"[-LOG_BYTES:].lstrip()
-        if isinstance(error, OutOfMemoryError) or "running low on memory" in text:
-            return Gone("oom", f"Worker {self.name} was ended because its node was running low on memory.", log)
-        who = f"Worker {self.name}" + (f" (process {self._pid})" if self._pid else "")
-        if isinstance(error, RayActorError) and error.actor_init_failed:
-            return Gone("node_lost", f"{who} could not start: {last_line(error)}", log)
-        if isinstance(error, ActorUnavailableError):  # its process would be known to have ended
-            return Gone("node_lost", f"{who} cannot be reached: its node is gone, or the way to it.", log)
-        if "unexpected" in text and "connection error" in text:
-            message = f"{who} ended unexpectedly: it was killed, crashed, or left by os._exit."
-            return Gone("node_lost", message, log, process_end="unexpectedly")
-        return Gone("node_lost", f"{who} is gone: {last_line(error)}", log)
-
-    def _output(self) -> str:
-        return ray_session.last_output(self._logs, self._pid, LOG_BYTES) if self._logs and self._pid else ""
-
-
 def _left_behind(link: ActorLink, form: dict[str, Any]) -> Assignment | None:
     """What a worker whose master is gone holds. One that holds nothing, or is of another version, is ended."""
-    if "failed" in form or not (is_gone(form["master"]) or form.get("silent", 0.0) > _ORPHAN_SECONDS):
+    if "failed" in form or not (is_gone(form["master"]) or form.get("silent", 0.0) > ORPHAN_SECONDS):
         return None
     if form["value"] is None or form["version"] != version():
         link.kill()
