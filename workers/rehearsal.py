@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from search_spaces import InvalidSpace, Space, from_keras_tuner
 from workers import devices, models
+from workers.cohorts.lifted import require_small
 from workers.cohorts.rehearsing import liftable
 from workers.cohorts.structure import BYTES_PER_WEIGHT
 from workers.contract import CheckReport, Member, Resources, Training
@@ -106,6 +107,7 @@ class Rehearsal:
         if self._training.model == "mlp":
             return
         try:
+            require_small(min(self._weights, default=0))  # smaller models of the space may still train together
             self._liftable = liftable(self._training, space, parts)
         except CannotStack as error:
             self._alone = str(error)

@@ -86,6 +86,10 @@ def scaled(hp: Hp) -> keras.Model:
     return _classifier(hp, [layers.Dense(4, "relu"), Scaled(hp.Float("factor", 0.5, 2.0))])
 
 
+def wide(hp: Hp) -> keras.Model:
+    return _classifier(hp, [layers.Dense(hp.Int("width", 4, 100_000), "relu")])
+
+
 class Halved(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule of the user's own."""
 

@@ -157,6 +157,13 @@ def test_what_a_stack_cannot_do_as_keras_does_trains_alone(training: Make, model
     assert all(sentence in reasons[trial] for trial in (0, 1))
 
 
+def test_a_large_model_trains_alone_beside_small_ones(training: Make) -> None:
+    points = [{**POINTS[0], "width": width} for width in (4, 63_000, 4)]
+    cohort, reasons = cohort_of(training("wide"), points)
+    assert [seat.lane.member.trial for stack in cohort._stacks for seat in stack.seats] == [0, 2]
+    assert reasons == {1: "the model has 504,003 weights, and above 500,000 Keras' fit is faster"}
+
+
 def test_a_trial_goes_on_the_way_it_began(training: Make) -> None:
     """From its rows in whatever company, also alone; and alone from what `fit` has saved."""
     described = training("dense", checkpoint_seconds=0.0)

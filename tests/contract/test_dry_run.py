@@ -60,6 +60,7 @@ def test_a_good_study_has_no_problems(check: Callable[..., CheckReport]) -> None
     smallest, largest = report.parameters
     assert 0 < smallest < largest
     assert CheckReport.from_json(report.to_json()) == report
+    assert (report.together or 0) > 16
 
 
 def test_the_space_is_read_from_a_build_function_with_its_scopes(check: Callable[..., CheckReport]) -> None:
@@ -87,7 +88,6 @@ def test_a_model_that_memory_holds_but_once_trains_alone(
     from workers.launchers import machine
 
     space = mlp(depth=1, width=(4, 1000))
-    assert (check(space=space).together or 0) > 16
     monkeypatch.setattr(machine, "memory", lambda: machine.cpus() * 8_003 * 48 * 3)  # half of it for one and a half
     report = check(space=space)
     assert report.problems == ()

@@ -27,6 +27,7 @@ from workers.feeding import EVALUATION_ROWS, tensors
 from workers.training import steps_per_execution
 
 MOST_NUMBERS = 250_000  # weights in a stack: of larger ones members are faster one at a time (docs/cohorts.md)
+MOST_WEIGHTS = 500_000  # of a model: Keras' own fit trains larger ones faster than the program does (docs/cohorts.md)
 FEWEST = 4  # members that a stack must have room for, else each is computed by itself
 MOST_PATTERNS = 8  # kept per process, about 20 MiB each
 
@@ -149,6 +150,12 @@ def row_of(model: keras.Model) -> np.ndarray:
     """The weights of a model (W,), first those that are trained."""
     weights = [*model.trainable_weights, *model.non_trainable_weights]
     return np.concatenate([np.asarray(weight, "float32").ravel() for weight in weights])
+
+
+def require_small(weights: int) -> None:
+    """Raise CannotStack where a model of so many weights trains faster alone."""
+    if weights > MOST_WEIGHTS:
+        raise CannotStack(f"the model has {weights:,} weights, and above {MOST_WEIGHTS:,} Keras' fit is faster")
 
 
 _PATTERNS: OrderedDict[Any, Pattern | CannotStack] = OrderedDict()

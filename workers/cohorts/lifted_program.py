@@ -24,7 +24,7 @@ from workers.cohorts.columns import Numbers, columns
 from workers.cohorts.constraints import constrained
 from workers.cohorts.noise import common_noise
 from workers.cohorts.optimizers import settings_at
-from workers.cohorts.penalties import own_activities, penalty
+from workers.cohorts.penalties import own_activities, penalized, penalty
 from workers.cohorts.structure import Rows
 from workers.cohorts.updates import UPDATES, clipped, decayed
 from workers.failures import CannotStack
@@ -66,28 +66,32 @@ class LiftedProgram:
         `done`: steps that the members have made before batch 0 of this epoch. `noise`: (seed, epoch) of the noise.
         """
         numbers = self.columns.split(hyper)
-        strengths = self._per_number(numbers.l1), self._per_number(numbers.l2)
+        strengths = (
+            self._per_number(numbers.l1),
+            self._per_number(numbers.l2),
+            tf.reduce_any(numbers.l1 + numbers.l2 > 0),
+        )
 
-        def body(step: Any, weights: Any, slots: Any, sums: Any) -> Any:
+        def body(step: Any, trained: Any, fixed: Any, slots: Any, sums: Any) -> Any:
             chosen = order[step * batch : (step + 1) * batch]
             taken = tf.nest.map_structure(lambda array: tf.gather(array, chosen), data)
             seed = tf.stack([noise[0], noise[1] * 2**20 + tf.cast(step, _N)])
-            trained, fixed = weights[:, : self.trained], weights[:, self.trained :]
             parts = self._parts(trained, self._trained)
             with tf.GradientTape() as tape:
                 tape.watch(parts)
                 losses, added, fixed, counts = self._members(parts, fixed, sums[:, 2:], taken, numbers, seed)
                 total = tf.reduce_sum(losses + added)
             gradients = tape.gradient(total, parts, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            of_weights, slope = penalty(trained, *strengths)
             flat = self._joined(map(tf.convert_to_tensor, gradients))
-            trained, slots = self._step(trained, flat + slope, slots, numbers, done + step)
+            of_weights, flat = penalized(trained, flat, *strengths)
+            trained, slots = self._step(trained, flat, slots, numbers, done + step)
             scores = sums[:, :2] + tf.cast(tf.shape(chosen)[0], _F) * tf.stack([losses, of_weights + added], 1)
-            return step + 1, tf.concat([trained, fixed], 1), slots, tf.concat([scores, counts], 1)
+            return step + 1, trained, fixed, slots, tf.concat([scores, counts], 1)
 
-        start = (first, rows[0], tuple(rows[1:]), sums)
-        _, weights, slots, sums = tf.while_loop(lambda step, *_: step < last, body, start, parallel_iterations=1)
-        return (weights, *slots), sums
+        start = (first, rows[0][:, : self.trained], rows[0][:, self.trained :], tuple(rows[1:]), sums)
+        ended = tf.while_loop(lambda step, *_: step < last, body, start, parallel_iterations=1)
+        _, trained, fixed, slots, sums = ended
+        return (tf.concat([trained, fixed], 1), *slots), sums
 
     def end(self, weights: Any, hyper: Any, data: Any, batch: Any, trained: Any, sums: Any) -> tuple[Any, Any]:
         """Evaluate on `data` in batches; the results of the epoch's training and of this evaluation.
@@ -97,8 +101,7 @@ class LiftedProgram:
         rows = tf.shape(tf.nest.flatten(data)[0])[0]
         numbers = self.columns.split(hyper)
         parts, fixed = self._parts(weights[:, : self.trained], self._trained), weights[:, self.trained :]
-        strengths = self._per_number(numbers.l1), self._per_number(numbers.l2)
-        of_weights, _ = penalty(weights[:, : self.trained], *strengths)
+        of_weights = penalty(weights[:, : self.trained], self._per_number(numbers.l1), self._per_number(numbers.l2))
 
         def body(step: Any, sums: Any) -> Any:
             taken = tf.nest.map_structure(lambda array: array[step * batch : (step + 1) * batch], data)
@@ -132,7 +135,7 @@ class LiftedProgram:
         if self._vectorized:
             done: tuple[Any, Any, Any, Any] = tf.vectorized_map(member, given, fallback_to_while_loop=False)
             return done
-        loss, added, fixed, counts = member(tf.nest.map_structure(lambda item: item[0], given))
+        loss, added, fixed, counts = member(tf.nest.map_structure(lambda item: tf.squeeze(item, [0]), given))
         return loss[None], added[None], fixed[None], counts[None]
 
     def _loss(self, taken: Any, rates: Any, seed: Any) -> Any:

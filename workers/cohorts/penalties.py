@@ -24,16 +24,19 @@ def strengths(regularizer: Any, place: str) -> tuple[float, float]:
     return float(getattr(regularizer, "l1", 0.0)), float(getattr(regularizer, "l2", 0.0))
 
 
-def penalty(weights: Any, l1: Any, l2: Any) -> tuple[Any, Any]:
-    """Penalty of each member (K,), and its slope (K, P); strengths (K, P). As in Keras: l2 * sum(w^2)."""
+def penalty(weights: Any, l1: Any, l2: Any) -> Any:
+    """Penalty of each member (K,); strengths (K, P). As in Keras: l2 * sum(w^2)."""
+    return tf.reduce_sum(l1 * tf.abs(weights), 1) + tf.reduce_sum(l2 * tf.square(weights), 1)
 
-    def some() -> Any:
-        value = tf.reduce_sum(l1 * tf.abs(weights), 1) + tf.reduce_sum(l2 * tf.square(weights), 1)
-        return value, l1 * tf.sign(weights) + 2 * l2 * weights
 
-    none = tf.zeros_like(weights[:, 0]), tf.zeros_like(weights)
-    value, slope = tf.cond(tf.reduce_any(l1 + l2 > 0), some, lambda: none)
-    return value, slope
+def penalized(weights: Any, gradients: Any, l1: Any, l2: Any, some: Any) -> tuple[Any, Any]:
+    """Penalty of each member (K,), and the gradients (K, P) with its slope. `some`: whether a strength is not 0."""
+    value, changed = tf.cond(
+        some,
+        lambda: (penalty(weights, l1, l2), gradients + l1 * tf.sign(weights) + 2 * l2 * weights),
+        lambda: (tf.zeros_like(weights[:, 0]), gradients),
+    )
+    return value, changed
 
 
 @contextmanager

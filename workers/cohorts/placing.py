@@ -74,6 +74,7 @@ def _models(members: Sequence[Member], training: Training, parts: Parts) -> tupl
     for member in members:
         try:
             specimen = specimen_of(member, training, parts)
+            patterns.require_small(specimen.row.size)
         except Exception as error:
             reasons[member.trial] = str(error) if isinstance(error, CannotStack) else sentence_of(error)
             continue
