@@ -165,6 +165,7 @@ def test_trials_that_a_dead_coordinator_had_saved_are_queued_again(
         assert second.resumed_from == max(report.epoch for report in reports.curve(s, trial.id) if report.token == 1)
 
 
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 def test_a_worker_whose_trial_was_queued_again_meanwhile_is_stopped(make: Callable[..., Bench]) -> None:
     bench = make()
     bench.submit("study", "paced", trials=1, epochs=50)
@@ -178,6 +179,7 @@ def test_a_worker_whose_trial_was_queued_again_meanwhile_is_stopped(make: Callab
     assert [trial.token for trial in bench.trials("study")] == [2]
 
 
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 def test_the_worker_of_a_study_that_has_ended_is_given_back(make: Callable[..., Bench]) -> None:
     bench = make()
     bench.submit("first", trials=1)
