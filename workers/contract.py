@@ -12,7 +12,7 @@ An assignment holds one or more trials (its members). Members of one assignment 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -236,6 +236,10 @@ class Launcher(Protocol):
 
     def fits(self, resources: Resources) -> str | None:
         """None where such an assignment can run here at some time, else the sentence that says why it never can."""
+        ...
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        """What each machine of its workers has in all, by name: `{"CPU": 4.0, "GPU": 1.0}`."""
         ...
 
     def room(self, resources: Resources) -> int:

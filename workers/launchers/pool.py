@@ -8,52 +8,14 @@ answer in time. A worker killed with an assignment is reported once, as `Lost`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
 from workers.launchers.pulse import Pulse
-from workers.launchers.transport import Answer, Gone, Link, Transport
+from workers.launchers.slot import Limits, Slot
+from workers.launchers.transport import Answer, Gone, Transport
 from workers.worker import STOP_SECONDS
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a worker is replaced or given up. All times in seconds of the monotonic clock."""
-
-    trials: int = 1000  # a worker is replaced after so many: its imports are dear, and its memory grows slowly
-    growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
-    memory: int = 2 * 1024**3  # and more than this many bytes
-    hang_seconds: float = 25.0  # an answer may be so late, and a worker train so long with neither batch nor processor
-    silent_seconds: float = 3600.0  # or without a batch although it computes: an epoch of a user's loop, an endless one
-    start_seconds: float = 120.0  # added for a worker's first slice: placing it, importing TensorFlow
-    check_seconds: float = 300.0  # a dry run may take so long
-
-
-@dataclass(eq=False)
-class Slot:
-    """One live worker as the pool sees it."""
-
-    link: Link
-    assignment: Assignment | None = None
-    begun: bool = False  # the worker has been told about the assignment
-    remaining: set[int] = field(default_factory=set)  # trials of the assignment that are not over
-    awaits: int | None = None  # the call whose answer is awaited
-    asks: str = ""  # what was asked: "slice", "stop", "check"
-    asked: float = 0.0  # when it was
-    deadline: float = 0.0  # of the awaited answer
-    pulse: Pulse = field(default_factory=Pulse)  # of the assignment
-    heard: bool = False  # it has answered at least once
-    outcome: dict[str, Any] | Gone | None = None  # of a dry run
-    pid: int | None = None
-    rss: int = 0
-    first_rss: int = 0  # after its first assignment
-    trials: int = 0
-
-    @property
-    def idle(self) -> bool:
-        return self.assignment is None and self.awaits is None
 
 
 class Pool:
@@ -69,6 +31,9 @@ class Pool:
 
     def fits(self, resources: Resources) -> str | None:
         return self._transport.fits(resources)
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        return self._transport.nodes()
 
     def room(self, resources: Resources) -> int:
         self._pump(0.0)
@@ -152,16 +117,7 @@ class Pool:
         return CheckReport.from_json(outcome)
 
     def describe(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": slot.link.name,
-                "pid": slot.pid,
-                "rss_bytes": slot.rss,
-                "assignment": slot.assignment.id if slot.assignment else None,
-                "trials": slot.trials,
-            }
-            for slot in self._slots
-        ]
+        return [slot.describe() for slot in self._slots]
 
     def close(self) -> None:
         for slot in list(self._slots):
@@ -234,6 +190,9 @@ class Pool:
         late = [slot for slot in self._slots if slot.awaits is not None and slot.deadline <= time.monotonic()]
         for slot in late:
             self._give_up(slot)
+        homeless = [slot for slot in self._slots if slot.begins and not self._has_place(slot)]
+        for slot in homeless:
+            self._find_place(slot)
         return any(changed) or bool(late)
 
     def _hear(self, slot: Slot, said: Answer | Gone) -> bool:
@@ -255,13 +214,10 @@ class Pool:
         return True
 
     def _take(self, slot: Slot, result: SliceResult, effort: float | None) -> None:
-        pulse, limits = slot.pulse, self._limits
-        pulse.feel(time.monotonic() - slot.asked, result, effort)
-        idle = pulse.idle > limits.hang_seconds
-        if idle or pulse.silent > limits.silent_seconds:  # then the answer says nothing: being lost takes its place
-            does = "waits for something that does not come" if idle else "computes and comes to no end"
-            told = f"{pulse.silent:.0f} s without a batch or a report"
-            self._lose(slot, Gone("hang", f"Worker {slot.link.name} was ended after {told}: its code {does}."))
+        slot.pulse.feel(time.monotonic() - slot.asked, result, effort)
+        hang = slot.hang(self._limits)
+        if hang is not None:  # then the answer says nothing: being lost takes its place
+            self._lose(slot, Gone("hang", hang))
             return
         self._ready.append(result)
         slot.remaining -= {ended.trial for ended in result.ended}
@@ -280,6 +236,23 @@ class Pool:
         else:
             message = f"Worker {name} was ended {late}: it found no machine with room, or the study's code hangs."
         self._lose(slot, Gone("hang", message))
+
+    def _has_place(self, slot: Slot) -> bool:
+        """Whether there is room for a worker that begins, beside those that have begun and those made before it."""
+        earlier = self._slots[: self._slots.index(slot)]
+        placed = [
+            other.link for other in self._slots if other.asks != "check" and (not other.begins or other in earlier)
+        ]
+        return self._transport.space(slot.link.resources, placed) > 0
+
+    def _find_place(self, slot: Slot) -> None:
+        """The node that a worker was made for is gone: an idle worker gives way, or the assignment is given back."""
+        idle = next((other for other in self._slots if other.idle), None)
+        if idle is not None:
+            self._end(idle)
+        elif time.monotonic() - slot.asked > self._limits.hang_seconds:
+            message = f"Worker {slot.link.name} could not begin: no node has room for it since one was lost."
+            self._lose(slot, Gone("node_lost", message))
 
     def _lose(self, slot: Slot, gone: Gone) -> None:
         if slot not in self._slots:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from workers.contract import LauncherError, Resources
 from workers.failures import LOG_BYTES
 from workers.launchers import ray_session
 from workers.launchers.capacity import KINDS, Capacity, needs
-from workers.launchers.pool import Limits, Pool
+from workers.launchers.pool import Pool
 from workers.launchers.ray_actors.cluster import NAMESPACE, Cluster, last_line
 from workers.launchers.ray_actors.trial_worker import TrialWorker
+from workers.launchers.slot import Limits
 from workers.launchers.transport import Answer, Gone, Link
 
 _LOOK_SECONDS = 1.0  # what the cluster offers is asked this often
@@ -91,6 +92,11 @@ class Actors:
     def fits(self, resources: Resources) -> str | None:
         self._look()
         return self._capacity.misfit(resources)
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        self._look()
+        nodes = self._capacity.nodes.items()
+        return {name: {kind: node[kind] for kind in KINDS if kind in node} for name, node in nodes}
 
     def space(self, resources: Resources, held: Sequence[Link]) -> int:
         limit = math.inf if self._limit is None else self._limit - len(held)

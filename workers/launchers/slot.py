@@ -1,0 +1,72 @@
+"""One worker of a pool, and when it is replaced or given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.contract import Assignment
+from workers.launchers.pulse import Pulse
+from workers.launchers.transport import Gone, Link
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a worker is replaced or given up. All times in seconds of the monotonic clock."""
+
+    trials: int = 1000  # a worker is replaced after so many: its imports are dear, and its memory grows slowly
+    growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
+    memory: int = 2 * 1024**3  # and more than this many bytes
+    hang_seconds: float = 25.0  # an answer may be so late, and a worker train so long with neither batch nor processor
+    silent_seconds: float = 3600.0  # or without a batch although it computes: an epoch of a user's loop, an endless one
+    start_seconds: float = 120.0  # added for a worker's first slice: placing it, importing TensorFlow
+    check_seconds: float = 300.0  # a dry run may take so long
+
+
+@dataclass(eq=False)
+class Slot:
+    """One live worker as the pool sees it."""
+
+    link: Link
+    assignment: Assignment | None = None
+    begun: bool = False  # the worker has been told about the assignment
+    remaining: set[int] = field(default_factory=set)  # trials of the assignment that are not over
+    awaits: int | None = None  # the call whose answer is awaited
+    asks: str = ""  # what was asked: "slice", "stop", "check"
+    asked: float = 0.0  # when it was
+    deadline: float = 0.0  # of the awaited answer
+    pulse: Pulse = field(default_factory=Pulse)  # of the assignment
+    heard: bool = False  # it has answered at least once
+    outcome: dict[str, Any] | Gone | None = None  # of a dry run
+    pid: int | None = None
+    rss: int = 0
+    first_rss: int = 0  # after its first assignment
+    trials: int = 0
+
+    @property
+    def begins(self) -> bool:
+        """Its first slice was asked for: it may be without a node yet."""
+        return self.asks == "slice" and self.awaits is not None and not self.heard
+
+    @property
+    def idle(self) -> bool:
+        return self.assignment is None and self.awaits is None
+
+    def hang(self, limits: Limits) -> str | None:
+        """The sentence why its code is taken to hang although it answers; None where it is not."""
+        idle = self.pulse.idle > limits.hang_seconds
+        if not idle and self.pulse.silent <= limits.silent_seconds:
+            return None
+        does = "waits for something that does not come" if idle else "computes and comes to no end"
+        told = f"{self.pulse.silent:.0f} s without a batch or a report"
+        return f"Worker {self.link.name} was ended after {told}: its code {does}."
+
+    def describe(self) -> dict[str, Any]:
+        """See `workers.contract.Launcher.describe`."""
+        return {
+            "name": self.link.name,
+            "pid": self.pid,
+            "rss_bytes": self.rss,
+            "assignment": self.assignment.id if self.assignment else None,
+            "trials": self.trials,
+        }
