@@ -49,6 +49,9 @@ class Simulated:
     def fits(self, resources: Resources) -> str | None:  # noqa: ARG002 - the contract's signature
         return None
 
+    def nodes(self) -> dict[str, dict[str, float]]:
+        return {}
+
     def room(self, resources: Resources) -> int:  # noqa: ARG002
         return self._workers - len(self._held)
 

@@ -261,6 +261,16 @@ class ModelAlias(Base):
     )
 
 
+class Coordinator(Base):
+    """A coordinator that serves the database, and what the nodes of its workers have."""
+
+    __tablename__ = "coordinator"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    nodes: Mapped[dict[str, Any]]  # by name: {"CPU": 4.0, "GPU": 1.0}; empty: its cluster did not answer
+    lease_until: Mapped[datetime]
+
+
 class Event(Base):
     """Something that a person may want to read later."""
 

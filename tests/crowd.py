@@ -34,6 +34,9 @@ class Crowd:
     def fits(self, resources: Resources) -> str | None:
         return f"A trial asks for {resources.gpus:g} GPUs, and there are none." if resources.gpus else None
 
+    def nodes(self) -> dict[str, dict[str, float]]:
+        return {}
+
     def room(self, resources: Resources) -> int:
         return 0 if self.fits(resources) else len(self._free)
 

@@ -110,9 +110,11 @@ class Study:
     def submit(self) -> Study:
         """Store the study for a coordinator that serves the same database (`tuner serve`). Returns the study itself.
 
-        Raises InvalidStudy and StudyExists like `run`. Submitting the same study again changes nothing.
+        Raises InvalidStudy and StudyExists like `run`; InvalidStudy also where no node of the coordinators that are up
+        has what a trial asks for. Submitting the same study again changes nothing.
         """
         if submission.find(self.definition, self.settings) is None:
+            submission.require_node(self.definition, self.settings)
             dry = replace(self.settings, launcher="processes", workers=1)
             with running.open_launcher(dry, self.name) as launcher:
                 submission.submit(self.definition, launcher.check, self.settings)

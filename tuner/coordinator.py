@@ -17,8 +17,9 @@ import socket
 import time
 import uuid
 from collections import defaultdict, deque
+from collections.abc import Mapping
 
-from db import events, studies, trials
+from db import coordinators, events, studies, trials
 from db.engine import Database, Session
 from db.failpoints import failpoint
 from db.tables import Study
@@ -29,7 +30,7 @@ from tuner.configuration import Settings
 from tuner.sharing import Sharing
 from tuner.writing import Rows, tidy, write
 from workers.artifacts import ArtifactStore
-from workers.contract import Launcher
+from workers.contract import Launcher, LauncherError
 
 LEASE_SECONDS = 30.0  # a coordinator that was silent for this long has lost its studies
 BEAT_SECONDS = 5.0  # leases are renewed and new studies looked for this often
@@ -101,6 +102,7 @@ class Coordinator:
                 for attempt in study.running.values():
                     trials.requeue(s, interruption(attempt.trial_id, attempt.token, "cancelled", message))
                 studies.release(s, study.id, self.owner, study.term)
+            coordinators.leave(s, self.owner)
         self._assignments.stop()
         while self._stale:
             self._store.remove(self._stale.popleft())
@@ -112,7 +114,10 @@ class Coordinator:
     def _reap(self) -> None:
         if time.monotonic() < self._next_beat:
             return
+        nodes = self._nodes()
         with self.database.write() as s:
+            if self.only is None:
+                coordinators.beat(s, self.owner, nodes, LEASE_SECONDS)
             lost = self._lost(s, set(self.studies))
             for study in self.studies.values():
                 if study.id not in lost:
@@ -143,6 +148,12 @@ class Coordinator:
                 self._assignments.adopt(claimed[assignment.origin], assignment)
             elif assignment.origin in own or assignment in over:
                 self._assignments.dismiss(assignment)
+
+    def _nodes(self) -> Mapping[str, Mapping[str, float]]:
+        try:
+            return self.launcher.nodes() if self.only is None else {}
+        except LauncherError:
+            return {}  # leases are renewed while the cluster does not answer
 
     def _beat(self, s: Session, study: ActiveStudy) -> None:
         trials.heartbeat(s, [(attempt.trial_id, attempt.token) for attempt in study.running.values()], LEASE_SECONDS)

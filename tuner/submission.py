@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
-from db import events, search_spaces, studies
+from db import coordinators, events, search_spaces, studies
 from db.engine import Database
 from db.errors import AlreadyExists
 from db.failpoints import failpoint
@@ -21,6 +21,7 @@ from tuner.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyExists
 from tuner.study_form import EDITABLE
 from workers.contract import CheckReport, Training
+from workers.launchers.capacity import Capacity
 
 Check = Callable[[Training], CheckReport]
 
@@ -61,6 +62,23 @@ def find(definition: StudyDefinition, settings: Settings) -> Study | None:
         return None
     with database:
         return _find(database, definition)
+
+
+def require_node(definition: StudyDefinition, settings: Settings) -> bool:
+    """Refuse a study whose trials fit on no node of the coordinators that serve the database.
+
+    Returns whether any of them could say so: where none is up, or its cluster does not answer, nobody knows.
+    Raises InvalidStudy.
+    """
+    database = find_database(settings)
+    if database is None:
+        return False
+    with database, database.read() as s:
+        nodes = coordinators.nodes(s)
+    misfit = Capacity(nodes).misfit(definition.resources()) if nodes else None
+    if misfit is not None:
+        raise InvalidStudy([misfit])
+    return bool(nodes)
 
 
 def _find(database: Database, definition: StudyDefinition) -> Study | None:

@@ -1,18 +1,17 @@
 """What the coordinator and a worker say to each other.
 
-A worker trains *assignments* in *slices*. The coordinator starts an assignment, asks for a slice with
-`advance`, and gets back a `SliceResult` with everything seen since the last one. A stop is simply not
-asking again; a returned slice is the heartbeat; a crash loses at most what came after the last checkpoint.
+A worker trains *assignments* in *slices*. The coordinator starts an assignment, asks for a slice with `advance`, and
+gets back a `SliceResult` with everything seen since the last one. A stop is simply not asking again; a returned slice
+is the heartbeat; a crash loses at most what came after the last checkpoint.
 
-Every value here is JSON: no pickle and no live object crosses between coordinator and worker, and a worker
-never sees a database URL. `to_json` gives plain dictionaries; `from_json` is its exact inverse.
-
-An assignment holds one or more trials (its members). Members of one assignment advance together.
+Every value here is JSON: no pickle and no live object crosses between coordinator and worker, and a worker never sees
+a database URL. `to_json` gives plain dictionaries; `from_json` is its exact inverse. An assignment holds one or more
+trials (its members), which advance together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -227,13 +226,16 @@ class CheckReport:
 class Launcher(Protocol):
     """Runs assignments somewhere. Implementations: `inline`, `processes`, `ray_actors` in workers/launchers.
 
-    All pass tests/contract/test_launchers.py. Only `poll`, `held`, `check` and `close` may block. Calls come from
-    one thread. A launcher never retries: a lost worker is reported once as `Lost`, and the next `start`
-    gets a fresh one.
+    All pass tests/contract/test_launchers.py. Only `poll`, `held`, `check` and `close` may block. Calls come from one
+    thread. A launcher never retries: a lost worker is told once as `Lost`, and the next `start` gets a fresh one.
     """
 
     def fits(self, resources: Resources) -> str | None:
         """None where such an assignment can run here at some time, else the sentence that says why it never can."""
+        ...
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        """What each machine of its workers has in all, by name: `{"CPU": 4.0, "GPU": 1.0}`."""
         ...
 
     def room(self, resources: Resources) -> int:
@@ -268,9 +270,8 @@ class Launcher(Protocol):
         ...
 
     def poll(self, seconds: float) -> list[SliceResult | Lost]:
-        """Answers that are there, waiting at most `seconds` for the first one. May be empty.
+        """Answers that are there, waiting at most `seconds` for the first one, or not at all where nothing was asked.
 
-        Returns at once where nothing was asked.
         An assignment whose answer holds `ended` for all remaining members is over: its worker is free.
         """
         ...
@@ -286,8 +287,7 @@ class Launcher(Protocol):
     def check(self, training: Training, resources: Resources | None = None) -> CheckReport:
         """Dry-run a study on a worker of this shape (None: one CPU), which stays warm for the study's trials.
 
-        Blocks for some seconds. User code that hangs or ends its worker is a problem in the report; what the
-        other workers answer meanwhile is kept for `poll`.
+        User code that hangs or ends its worker is a problem in the report; `poll` has what others answer meanwhile.
         """
         ...
 

@@ -33,6 +33,7 @@ def submit(file: Path, output: str) -> None:
 
     A coordinator that serves this database (`tuner serve`) then runs it.
     """
+    from tuner.submission import require_node
     from tuner.verbs import OVER
 
     study = study_from_file(file)
@@ -46,8 +47,8 @@ def submit(file: Path, output: str) -> None:
         f"Its result: tuner study show {now.name}" if now.state in OVER else f"Watch it: tuner study wait {now.name}"
     )
     click.echo(f"Study {now.name!r} is {now.state}. {following}")
-    if unserved(now):
-        click.echo(NOBODY, err=True)
+    if unserved(now) and not require_node(study.definition, study.settings):
+        click.echo(f"{NOBODY} Whether a node has what a trial asks for was not checked.", err=True)
 
 
 @study.command("list")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
 from workers.failures import log_of, sentence_of
-from workers.launchers.machine import misfit
+from workers.launchers import machine
 from workers.vitals import rss_bytes
 from workers.worker import Worker, WorkerStuck
 
@@ -34,7 +34,10 @@ class InlineLauncher:
         self._trials = 0
 
     def fits(self, resources: Resources) -> str | None:
-        return misfit(resources)
+        return machine.misfit(resources)
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        return machine.nodes()
 
     def room(self, resources: Resources) -> int:
         return int(self._assignment is None and self.fits(resources) is None)

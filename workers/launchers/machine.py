@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 from contextlib import suppress
@@ -60,6 +61,11 @@ def misfit(resources: Resources) -> str | None:
     if resources.gpus > 1:
         return f"A trial asks for {resources.gpus:g} GPUs; a worker trains on one card. Ask for at most 1."
     return None
+
+
+def nodes() -> dict[str, dict[str, float]]:
+    """What this machine has for its workers, each of which uses one card at most. See `workers.contract.Launcher`."""
+    return {platform.node(): {"CPU": float(cpus()), "GPU": float(min(1, gpus()))}}
 
 
 def oom_kills() -> int | None:

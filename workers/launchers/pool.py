@@ -8,12 +8,12 @@ answer in time. A worker killed with an assignment is reported once, as `Lost`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
 from workers.launchers.pulse import Pulse
-from workers.launchers.slots import Limits, Slot
+from workers.launchers.slot import Limits, Slot
 from workers.launchers.transport import Answer, Gone, Link, Transport
 from workers.worker import STOP_SECONDS
 
@@ -32,6 +32,9 @@ class Pool:
 
     def fits(self, resources: Resources) -> str | None:
         return self._transport.fits(resources)
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        return self._transport.nodes()
 
     def room(self, resources: Resources) -> int:
         self._pump(0.0)
@@ -68,7 +71,7 @@ class Pool:
             raise LauncherError(f"A slice of {assignment!r} is outstanding. Poll its answer before asking for more.")
         slot.remaining -= set(drop)
         arguments: list[Any] = [until, seconds, sorted(drop), save, acknowledged]
-        allowance = seconds + self._patience(slot)
+        allowance = seconds + slot.patience(self._limits)
         if slot.begun or slot.assignment is None:
             self._ask(slot, "slice", "advance", arguments, allowance)
         else:
@@ -133,16 +136,7 @@ class Pool:
         return CheckReport.from_json(outcome)
 
     def describe(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": slot.link.name,
-                "pid": slot.pid,
-                "rss_bytes": slot.rss,
-                "assignment": slot.assignment.id if slot.assignment else None,
-                "trials": slot.trials,
-            }
-            for slot in self._slots
-        ]
+        return [slot.describe() for slot in self._slots]
 
     def close(self) -> None:
         for slot in list(self._slots):
@@ -186,12 +180,7 @@ class Pool:
         self._replace_if_due(slot)
 
     def _replace_if_due(self, slot: Slot) -> None:
-        if not slot.idle:
-            return
-        slot.first_rss = slot.first_rss or slot.rss
-        limits = self._limits
-        grown = slot.rss > limits.memory and slot.rss > limits.growth * slot.first_rss
-        if grown or slot.trials >= limits.trials:
+        if slot.idle and slot.worn(self._limits):
             self._end(slot)
 
     # --- calls and answers ----------------------------------------------------------------------------------------
@@ -214,7 +203,10 @@ class Pool:
         changed = [self._hear(slots[id(link)], said) for link, said in heard]
         late = [slot for slot in self._slots if slot.awaits is not None and slot.deadline <= time.monotonic()]
         for slot in late:
-            self._give_up(slot)
+            self._lose(slot, Gone("hang", slot.overdue(self._limits)))
+        homeless = [slot for slot in self._slots if slot.begins and not self._has_place(slot)]
+        for slot in homeless:
+            self._find_place(slot)
         return any(changed) or bool(late)
 
     def _hear(self, slot: Slot, said: Answer | Gone) -> bool:
@@ -237,26 +229,31 @@ class Pool:
 
     def _take(self, slot: Slot, result: SliceResult, effort: float | None) -> None:
         slot.pulse.feel(time.monotonic() - slot.asked, result, effort)
-        if stuck := slot.stuck(self._limits):  # then the answer says nothing: being lost takes its place
-            self._lose(slot, Gone("hang", f"Worker {slot.link.name} was ended after {stuck}."))
+        hang = slot.hang(self._limits)
+        if hang is not None:  # then the answer says nothing: being lost takes its place
+            self._lose(slot, Gone("hang", hang))
             return
         self._ready.append(result)
         slot.remaining -= {ended.trial for ended in result.ended}
         if not slot.remaining:
             self._release(slot)
 
-    def _patience(self, slot: Slot) -> float:
-        return self._limits.hang_seconds + (0.0 if slot.heard else self._limits.start_seconds)
+    def _has_place(self, slot: Slot) -> bool:
+        """Whether there is room for a worker that begins, beside those that have begun and those made before it."""
+        earlier = self._slots[: self._slots.index(slot)]
+        placed = [
+            other.link for other in self._slots if other.asks != "check" and (not other.begins or other in earlier)
+        ]
+        return self._transport.space(slot.link.resources, placed) > 0
 
-    def _give_up(self, slot: Slot) -> None:
-        name, late = slot.link.name, f"{self._patience(slot):g} s after its answer was due"
-        if slot.asks == "check":
-            message = f"Worker {name} was not done after {self._limits.check_seconds:g} s: the study's code hangs."
-        elif slot.heard:
-            message = f"Worker {name} was ended {late}: its code hangs, or its machine is overloaded."
-        else:
-            message = f"Worker {name} was ended {late}: it found no machine with room, or the study's code hangs."
-        self._lose(slot, Gone("hang", message))
+    def _find_place(self, slot: Slot) -> None:
+        """The node that a worker was made for is gone: an idle worker gives way, or the assignment is given back."""
+        idle = next((other for other in self._slots if other.idle), None)
+        if idle is not None:
+            self._end(idle)
+        elif time.monotonic() - slot.asked > self._limits.hang_seconds:
+            message = f"Worker {slot.link.name} could not begin: no node has room for it since one was lost."
+            self._lose(slot, Gone("node_lost", message))
 
     def _lose(self, slot: Slot, gone: Gone) -> None:
         if slot not in self._slots:

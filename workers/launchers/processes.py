@@ -13,14 +13,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from workers.contract import Assignment, LauncherError, Resources
 from workers.failures import LOG_BYTES
-from workers.launchers.machine import child_environment, gpus, how_ended, misfit, oom_kills
+from workers.launchers.machine import child_environment, gpus, how_ended, misfit, nodes, oom_kills
 from workers.launchers.pool import Pool
-from workers.launchers.slots import Limits
+from workers.launchers.slot import Limits
 from workers.launchers.transport import Answer, Gone, Link
 
 _LOOK_SECONDS = 0.5  # a child whose own children keep its pipes open is noticed by its exit status, this often
@@ -144,6 +144,9 @@ class Processes:
 
     def fits(self, resources: Resources) -> str | None:
         return misfit(resources)
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        return nodes()
 
     def space(self, resources: Resources, held: Sequence[Link]) -> int:
         if self.fits(resources) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +47,10 @@ class Transport(Protocol):
 
     def fits(self, resources: Resources) -> str | None:
         """None, or why no worker of this shape can ever be had."""
+        ...
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        """What each machine has in all; see `workers.contract.Launcher`."""
         ...
 
     def space(self, resources: Resources, held: Sequence[Link]) -> int:

@@ -15,7 +15,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -28,7 +28,7 @@ from workers.launchers.pool import Pool
 from workers.launchers.ray_actors.actor_link import ORPHAN_SECONDS, ActorLink
 from workers.launchers.ray_actors.cluster import NAMESPACE, Cluster, last_line
 from workers.launchers.ray_actors.trial_worker import TrialWorker
-from workers.launchers.slots import Limits
+from workers.launchers.slot import Limits
 from workers.launchers.transport import Answer, Gone, Link
 from workers.version import version
 
@@ -102,6 +102,11 @@ class Actors:
     def fits(self, resources: Resources) -> str | None:
         self._look()
         return self._capacity.misfit(resources)
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        self._look()
+        nodes = self._capacity.nodes.items()
+        return {name: {kind: node[kind] for kind in KINDS if kind in node} for name, node in nodes}
 
     def space(self, resources: Resources, held: Sequence[Link]) -> int:
         limit = math.inf if self._limit is None else self._limit - len(held)

@@ -1,4 +1,4 @@
-"""One worker as its pool sees it, and when it is given up."""
+"""One worker of a pool, and when it is replaced or given up."""
 
 from __future__ import annotations
 
@@ -44,13 +44,48 @@ class Slot:
     trials: int = 0
 
     @property
+    def begins(self) -> bool:
+        """Its first slice was asked for: it may be without a node yet."""
+        return self.asks == "slice" and self.awaits is not None and not self.heard
+
+    @property
     def idle(self) -> bool:
         return self.assignment is None and self.awaits is None
 
-    def stuck(self, limits: Limits) -> str | None:
-        """What is wrong with a worker that answers without getting on, in words; None where it is well."""
+    def patience(self, limits: Limits) -> float:
+        """Seconds by which an answer may be late."""
+        return limits.hang_seconds + (0.0 if self.heard else limits.start_seconds)
+
+    def overdue(self, limits: Limits) -> str:
+        """The sentence that says of a worker that did not answer why it was ended."""
+        late = f"{self.patience(limits):g} s after its answer was due"
+        if self.asks == "check":
+            return f"Worker {self.link.name} was not done after {limits.check_seconds:g} s: the study's code hangs."
+        if self.heard:
+            return f"Worker {self.link.name} was ended {late}: its code hangs, or its machine is overloaded."
+        return f"Worker {self.link.name} was ended {late}: it found no machine with room, or the study's code hangs."
+
+    def hang(self, limits: Limits) -> str | None:
+        """The sentence why its code is taken to hang although it answers; None where it is not."""
         idle = self.pulse.idle > limits.hang_seconds
         if not idle and self.pulse.silent <= limits.silent_seconds:
             return None
         does = "waits for something that does not come" if idle else "computes and comes to no end"
-        return f"{self.pulse.silent:.0f} s without a batch or a report: its code {does}"
+        told = f"{self.pulse.silent:.0f} s without a batch or a report"
+        return f"Worker {self.link.name} was ended after {told}: its code {does}."
+
+    def describe(self) -> dict[str, Any]:
+        """See `workers.contract.Launcher.describe`."""
+        return {
+            "name": self.link.name,
+            "pid": self.pid,
+            "rss_bytes": self.rss,
+            "assignment": self.assignment.id if self.assignment else None,
+            "trials": self.trials,
+        }
+
+    def worn(self, limits: Limits) -> bool:
+        """Whether it is due for replacement, now that an assignment is over."""
+        self.first_rss = self.first_rss or self.rss
+        grown = self.rss > limits.memory and self.rss > limits.growth * self.first_rss
+        return grown or self.trials >= limits.trials
