@@ -77,10 +77,11 @@ def paced(run: Any) -> None:
 
 
 def until_enough(run: Any) -> None:
-    """`paced` without a checkpoint, until somebody puts the file `enough` into TUNER_HOME."""
+    """`paced`, until somebody puts the file `enough` into TUNER_HOME."""
     for epoch in range(run.epoch, run.epochs):
         time.sleep(0.02)
-        run.report({"val_loss": run.params["x"] + 1.0 / (epoch + 1), "pid": float(os.getpid())})
+        loss = run.params["x"] + 1.0 / (epoch + 1)
+        run.report({"val_loss": loss, "pid": float(os.getpid())}, state={"epoch": epoch})
         if Path(os.environ["TUNER_HOME"], "enough").exists():
             return
 

@@ -143,11 +143,12 @@ def test_trials_go_on_wherever_their_coordinator_ended(
 
 
 def test_trials_that_a_dead_coordinator_had_saved_are_queued_again(
-    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """There is no way back from saving but a stop, whatever the next coordinator wants."""
+    monkeypatch.setenv("TUNER_HOME", str(tmp_path))
     bench = make()
-    bench.submit("study", "paced", trials=1, epochs=50)
+    bench.submit("study", "until_enough", trials=1, epochs=100_000, checkpoint_seconds=1000)
     bench.run(lambda: summary(bench.database, "study").epochs >= 1)
     [running] = bench.coordinator._assignments.running
     running.leave("A study of higher priority needs the worker.")
@@ -155,6 +156,7 @@ def test_trials_that_a_dead_coordinator_had_saved_are_queued_again(
     monkeypatch.setenv("FAILPOINT", "retry_received=raise")
     with pytest.raises(InjectedFault):
         bench.finish("study")
+    (tmp_path / "enough").touch()
     replaced(bench)
     bench.finish("study")
     assert sorted(reattached(bench, "study")) == [0, 1]
@@ -168,7 +170,7 @@ def test_trials_that_a_dead_coordinator_had_saved_are_queued_again(
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 def test_a_worker_whose_trial_was_queued_again_meanwhile_is_stopped(make: Callable[..., Bench]) -> None:
     bench = make()
-    bench.submit("study", "paced", trials=1, epochs=50)
+    bench.submit("study", "paced", trials=1, epochs=150)
     bench.run(lambda: summary(bench.database, "study").epochs >= 1)
     replaced(bench)
     [trial] = bench.trials("study")
