@@ -37,7 +37,7 @@ from sqlalchemy import select
 from db.engine import Database, connect
 from db.tables import Attempt, Report
 from tests import postgres
-from tests.invariants import Snapshot, check_invariants
+from tests.invariants import Snapshot, check_invariants, check_no_secret
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.ray, pytest.mark.postgresql]
 
@@ -338,3 +338,33 @@ def test_the_coordinator_is_let_in_by_the_password_alone(machine: Machine) -> No
         assert connection.execute("SELECT current_user").fetchone() == ("tuner",)
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(url, password="a guess")
+
+
+def test_no_secret_is_in_a_log_a_row_or_a_file(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a study ran: I12, with the secrets of this machine, and those of a command that is refused."""
+    kept = [machine.folder / name for name in ("ray-token/token", "database-password/password")]
+    secrets = {path.read_text() for path in kept}
+    holders = {*kept, machine.folder / "database-password/pgpass"}
+    files = [path for path in machine.folder.rglob("*") if path.is_file() and path not in holders]
+    assert any("coordinator" in path.name for path in files) and any("raylet" in path.name for path in files)
+    told = [path for path in files for secret in secrets if secret.encode() in path.read_bytes()]
+    assert not told
+    environment = machine.environment("coordinator")
+    monkeypatch.setenv("PGPASSFILE", environment["PGPASSFILE"])
+    with connect(environment["TUNER_DATABASE"]) as database:
+        for secret in secrets:
+            check_no_secret(database, (), secret)
+    right = environment["TUNER_DATABASE"]
+    wrong = right.replace("tuner@", "tuner:canary-4711@")
+    for url in (wrong, wrong.replace(str(urlsplit(right).port), "1"), f"{right}?password=canary-4711&sslmode=bad"):
+        for words in ("study list", "db upgrade", "doctor", "serve --workers no", "study show composed"):
+            done = subprocess.run(
+                ["tuner", *words.split()],
+                env={**environment, "TUNER_DATABASE": url},
+                cwd=machine.folder / "studies",
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode != 0
+            assert not [secret for secret in (*secrets, "canary-4711") if secret in done.stdout + done.stderr], words
