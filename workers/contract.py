@@ -169,7 +169,7 @@ class SliceResult:
     ended: tuple[Ended, ...] = ()
     trained: tuple[Trained, ...] = ()
     rss_bytes: int = 0  # resident memory of the worker process
-    progress: int = 0  # batches since the assignment began, or calls of a cohort's program; a hung trial's stands still
+    progress: int = 0  # batches since the assignment began, of all its members; a hung trial's stands still
     held: bool = False  # every trial that is not over was saved where it can be, as was asked, and waits
     number: int = 0  # of this answer among those of its assignment, from 1
 

@@ -35,7 +35,6 @@ class Cohort:
     def __init__(self, assignment: Assignment, parts: Parts, places: Mapping[int, Place]) -> None:
         """`places`: by trial, of every member of the assignment."""
         self._training, self._parts = assignment.training, parts
-        self.progress = 0  # calls of the program
         self._gate = Gate(assignment.members)
         self._checkpoints = Checkpoints(assignment.training)
         self._stacks: list[Stack] = []
@@ -55,6 +54,10 @@ class Cohort:
         found, reasons = places(assignment, parts)
         members = tuple(member for member in assignment.members if member.trial in found)
         return cls(replace(assignment, members=members), parts, found) if members else None, reasons
+
+    @property
+    def progress(self) -> int:
+        return self._gate.progress
 
     def start(self) -> None:
         """Nothing to do: building belongs to the first slice."""
@@ -122,9 +125,9 @@ class Cohort:
         """One epoch, or as much of it as fits before `end`; at least one call of the program."""
         try:
             began = time.monotonic()
-            over = self._train_some(stack)
+            over = stack.train_some()
             while not over and time.monotonic() < end:
-                over = self._train_some(stack)
+                over = stack.train_some()
             metrics = stack.end_epoch() if over else None
             stack.seconds += time.monotonic() - began
             if metrics is not None:
@@ -133,11 +136,6 @@ class Cohort:
         except Exception as error:
             _fail([seat.lane for seat in stack.seats if seat.lane not in self._finished], error)
             stack.seats = []
-
-    def _train_some(self, stack: Stack) -> bool:
-        over = stack.train_some()
-        self.progress += 1
-        return over
 
     def _take_in(self, stack: Stack, metrics: list[dict[str, float]]) -> None:
         """Report an epoch of every member, remember the best weights, and let go of those that are over."""
