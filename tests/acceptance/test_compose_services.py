@@ -297,6 +297,8 @@ def test_a_study_survives_a_node_of_two(machine: Machine, monkeypatch: pytest.Mo
     assert (machine.folder / "models" / "composed" / "1" / "saved_model.pb").is_file()
     assert all(machine.runs(container) for container in ("ray-head", "ray-worker-1", "coordinator"))
     database.close()
+    _services_ask_for_the_token(machine)
+    _no_secret_is_in_a_log_a_row_or_a_file(machine)
 
 
 def _trained_by(database: Database, raylet: int) -> dict[tuple[int, int], Attempt]:
@@ -319,7 +321,7 @@ def _wait_for(condition: Callable[[], bool], machine: Machine) -> None:
         time.sleep(0.1)
 
 
-def test_services_ask_for_the_token(machine: Machine) -> None:
+def _services_ask_for_the_token(machine: Machine) -> None:
     with urlopen(f"http://{machine.environment('coordinator')['TUNER_METRICS']}/metrics", timeout=60) as answer:
         assert b"ockham_database_up 1.0" in answer.read()
     token = (machine.folder / "ray-token" / "token").read_text()
@@ -337,7 +339,7 @@ def test_the_coordinator_is_let_in_by_the_password_alone(machine: Machine) -> No
         psycopg.connect(url, password="a guess")
 
 
-def test_no_secret_is_in_a_log_a_row_or_a_file(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_secret_is_in_a_log_a_row_or_a_file(machine: Machine) -> None:
     """After a study ran: I12, with the secrets of this machine, and those of a command that is refused."""
     kept = [machine.folder / name for name in ("ray-token/token", "database-password/password")]
     secrets = {path.read_text() for path in kept}
@@ -347,7 +349,6 @@ def test_no_secret_is_in_a_log_a_row_or_a_file(machine: Machine, monkeypatch: py
     told = [path for path in files for secret in secrets if secret.encode() in path.read_bytes()]
     assert not told
     environment = machine.environment("coordinator")
-    monkeypatch.setenv("PGPASSFILE", environment["PGPASSFILE"])
     with connect(environment["TUNER_DATABASE"]) as database:
         for secret in secrets:
             check_no_secret(database, (), secret)
