@@ -27,7 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes: a file's tests in one of them, and all that share the Ray cluster."""
+    """Where tests run in several processes: a file's tests in one of them, and all that share the Ray cluster.
+
+    pytest-xdist 3.8 writes groups to an attribute that pytest 9.2 does not read: with these two each test goes to
+    whichever process is free, so no test may count on another one of its file.
+    """
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))

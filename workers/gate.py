@@ -42,6 +42,7 @@ class Events:
             [item for item in self.saved if item.trial not in trials],
             [item for item in self.ended if item.trial not in trials],
             [item for item in self.trained if item.trial not in trials],
+            self.held,
         )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from workers.contract import Member, Saved
-from workers.gate import Gate, Lane, TrialStopped
+from workers.gate import Events, Gate, Lane, TrialStopped
 
 
 def epochs(lane: Lane, count: int, each: Callable[[], None] = lambda: None) -> None:
@@ -177,3 +177,7 @@ def test_trials_that_are_saved_to_be_stopped_finish_their_epoch_and_wait_for_not
         gate.open(80)
         assert gate.wait(0.05)
         assert len(gate.take().reports) == 1
+
+
+def test_what_is_left_of_events_says_as_before_whether_all_is_saved() -> None:
+    assert Events(held=True).without({1}).held
