@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -26,15 +28,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-fault", action="store_true", help="run the whole fault matrix, not a slice of it")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where tests run in several processes: a file's tests in one of them, and all that share the Ray cluster.
 
-    pytest-xdist 3.8 writes groups to an attribute that pytest 9.2 does not read: with these two each test goes to
-    whichever process is free, so no test may count on another one of its file.
+    The marks by which pytest-xdist 3.8 groups tests are not read by pytest 9.2, and a scheduler sees only their names: a
+    file with the mark in its text is one that shares the cluster.
     """
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if _shares_ray(config.rootpath / file) else file
+
+    return ByFile(config, log)
+
+
+@functools.cache
+def _shares_ray(file: Path) -> bool:
+    return "mark.ray" in file.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,12 @@ def ray_launcher() -> Iterator[Launcher]:
 
 
 def _is_ray(process: psutil.Process) -> bool:
-    """Whether it is still there and one of Ray's: other tests may have children of their own."""
+    """Whether it is still there and one of Ray's: other tests may have children of their own.
+
+    One of those is the fork server of `tests.coordinators`, whose command line has `sys.path` and so Ray's folder in it.
+    """
     with suppress(psutil.NoSuchProcess):
-        return "ray" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+        command = " ".join(process.cmdline())
+        forked = "multiprocessing" in command
+        return "ray" in command and not forked and process.status() != psutil.STATUS_ZOMBIE
     return False
