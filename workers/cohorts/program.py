@@ -237,7 +237,7 @@ def _penalized(weights: Any, gradients: Any, hyper: Any, penalized: Any) -> tupl
     def add() -> Any:
         counted = weights * penalized
         second = l2 * counted
-        both = l1 * tf.sign(counted) + second
+        both = tf.cond(tf.reduce_any(l1 > 0), lambda: l1 * tf.sign(counted) + second, lambda: second)
         return tf.reduce_sum(both * counted, 1), tf.add_n([gradients, both, second])
 
     value, sloped = tf.cond(tf.reduce_any(l1 + l2 > 0), add, lambda: (tf.zeros_like(l1[:, 0]), gradients))
