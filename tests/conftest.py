@@ -32,8 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where tests run in several processes: a file's tests in one of them, and all that share the Ray cluster.
 
-    The marks by which pytest-xdist 3.8 groups tests are not read by pytest 9.2, and a scheduler sees only their names: a
-    file with the mark in its text is one that shares the cluster.
+    The marks by which pytest-xdist 3.8 groups tests are not read by pytest 9.2, and a scheduler sees only names: a file
+    with Ray's mark in its text is one that shares the cluster.
     """
     from xdist.scheduler import LoadScopeScheduling
 

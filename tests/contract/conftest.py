@@ -93,7 +93,7 @@ def ray_launcher() -> Iterator[Launcher]:
 def _is_ray(process: psutil.Process) -> bool:
     """Whether it is still there and one of Ray's: other tests may have children of their own.
 
-    One of those is the fork server of `tests.coordinators`, whose command line has `sys.path` and so Ray's folder in it.
+    One of those is the fork server of `tests.coordinators`, whose command line has `sys.path` with Ray's folder.
     """
     with suppress(psutil.NoSuchProcess):
         command = " ".join(process.cmdline())
