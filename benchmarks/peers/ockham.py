@@ -54,10 +54,10 @@ def fixed(workload: Workload, points: list[dict[str, Any]]) -> Outcome:
         "patience": None,
         "epochs": workload.epochs,
     }
-    with _warm_workers(workload.data) as (settings, workers):
-        _submit(STUDY, workload.data, settings, trials=len(points), enqueue=points, **options)
+    with warm_workers(workload.data) as (settings, workers):
+        submit_study(STUDY, workload.data, settings, trials=len(points), enqueue=points, **options)
         before = _cpu_seconds(workers)
-        seconds = _run(STUDY, settings, workers)
+        seconds = run_study(STUDY, settings, workers)
         used = {name: after - before[name] for name, after in _cpu_seconds(workers).items()}
         curves = _curves(settings)
     errors = [1.0 - max(report.metrics["val_accuracy"] for report in curve) for curve in curves]
@@ -93,9 +93,9 @@ def reach(task: Search, target: float, seconds: float, seed: int) -> dict[str, A
         best, watched = min([best, *(value for value in values if value == value)]), running
         return best <= target or passed >= seconds
 
-    with _warm_workers(task.data, task.task) as (settings, workers):
-        _submit(STUDY, task.data, settings, task=task.task, space=space, trials=100_000, cohort=None, **options)
-        passed = _run(STUDY, settings, workers, enough)
+    with warm_workers(task.data, task.task) as (settings, workers):
+        submit_study(STUDY, task.data, settings, task=task.task, space=space, trials=100_000, cohort=None, **options)
+        passed = run_study(STUDY, settings, workers, enough)
     return {
         "seconds": passed if best <= target else None,
         "best": best if best < float("inf") else None,
@@ -104,7 +104,7 @@ def reach(task: Search, target: float, seconds: float, seed: int) -> dict[str, A
 
 
 @contextmanager
-def _warm_workers(data: str, task: str = "classification") -> Iterator[tuple[Settings, Launcher]]:
+def warm_workers(data: str, task: str = "classification") -> Iterator[tuple[Settings, Launcher]]:
     """A new home, and two workers that have loaded the data and trained a network of a depth that is not measured."""
     with tempfile.TemporaryDirectory() as home:
         settings = Settings.load({}, home=Path(home), import_paths=str(ROOT))
@@ -117,21 +117,23 @@ def _warm_workers(data: str, task: str = "classification") -> Iterator[tuple[Set
                 "epochs": 1,
                 "pruner": "none",
             }
-            _submit("warm", data, settings, task=task, space=mlp(depth=(1, WARM_DEPTH)), sampler="random", **options)
-            _run("warm", settings, workers)
+            submit_study(
+                "warm", data, settings, task=task, space=mlp(depth=(1, WARM_DEPTH)), sampler="random", **options
+            )
+            run_study("warm", settings, workers)
             yield settings, workers
         finally:
             workers.close()
 
 
-def _submit(name: str, data: str, settings: Settings, *, task: str = "classification", **options: Any) -> None:
+def submit_study(name: str, data: str, settings: Settings, *, task: str = "classification", **options: Any) -> None:
     """Store the study; the dry run is left out, as the peers have none."""
     source = {"function": f"benchmarks.peers.data:{data}", "task": task}
     study = tuner.create_study(name, data=source, settings=settings, **options)
     submit(study.definition, lambda _: CheckReport(), settings)
 
 
-def _run(
+def run_study(
     name: str,
     settings: Settings,
     workers: Launcher,
