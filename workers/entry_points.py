@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from workers.user_code import original, use
 
 
 class EntryPointError(ValueError):
@@ -22,7 +25,7 @@ def resolve(entry_point: str, import_paths: Sequence[str] = ()) -> Any:
 
     Args:
         entry_point: module and attribute with a colon between them.
-        import_paths: folders put in front of `sys.path` (once each) before the import.
+        import_paths: folders, or paths inside packages, that take the front of `sys.path`; see workers/user_code.py.
 
     Raises:
         EntryPointError: malformed, or the module or the attribute does not exist, or importing it failed.
@@ -30,20 +33,13 @@ def resolve(entry_point: str, import_paths: Sequence[str] = ()) -> Any:
     module_name, colon, attribute = entry_point.partition(":")
     if not colon or not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
         raise EntryPointError(f"{entry_point!r} is not of the form 'module:attribute', for example 'models:build'.")
-    _prepend(import_paths)
+    use(import_paths)
     value: Any = _import(module_name, entry_point)
     for name in attribute.split("."):
         if not hasattr(value, name):
             raise EntryPointError(_no_attribute(value, module_name, name))
         value = getattr(value, name)
     return value
-
-
-def _prepend(folders: Iterable[str]) -> None:
-    missing = [folder for folder in folders if folder not in sys.path]
-    if missing:
-        sys.path[:0] = missing
-        importlib.invalidate_caches()
 
 
 def _import(name: str, entry_point: str) -> ModuleType:
@@ -73,8 +69,12 @@ def _no_module(name: str, missing: str) -> str:
     near = get_close_matches(name, _modules_beside(name), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     own = [folder or "." for folder in sys.path[:3] if "site-packages" not in folder]  # Ray puts some of its own there
-    places = [*map(repr, dict.fromkeys(own)), "the installed packages"]
+    places = [*dict.fromkeys(map(_place, own)), "the installed packages"]
     return f"There is no module named {missing!r}; looked in {' and '.join(places)}.{hint}"
+
+
+def _place(folder: str) -> str:
+    return repr(original(folder)) + (" as it was submitted" if original(folder) != folder else "")
 
 
 def _modules_beside(name: str) -> list[str]:
@@ -85,14 +85,7 @@ def _modules_beside(name: str) -> list[str]:
     except (ImportError, ValueError):
         return []
     inside = list(spec.submodule_search_locations or ()) if spec else []
-    folders = inside if parent else sys.path[:3]
-    found = {
-        item.stem
-        for folder in folders
-        if Path(folder or ".").is_dir()
-        for item in Path(folder or ".").iterdir()
-        if item.suffix == ".py" or (item.is_dir() and item.name.isidentifier())
-    }
+    found = {module.name for module in pkgutil.iter_modules(inside if parent else sys.path[:3])}
     return [f"{parent}.{stem}" if parent else stem for stem in sorted(found)]
 
 

@@ -25,6 +25,7 @@ from workers.data import Parts
 from workers.failures import CannotStack
 from workers.feeding import EVALUATION_ROWS, tensors
 from workers.training import steps_per_execution
+from workers.user_code import in_use
 
 MOST_NUMBERS = 250_000  # weights in a stack: of larger ones members are faster one at a time (docs/cohorts.md)
 MOST_WEIGHTS = 500_000  # of a model: Keras' own fit trains larger ones faster than the program does (docs/cohorts.md)
@@ -178,7 +179,8 @@ def keep(lifted: Lifted, parts: Parts, found: Pattern | CannotStack) -> None:
 
 def _key(lifted: Lifted, parts: Parts) -> Any:
     specs = [tf.nest.map_structure(_open, tensors(part)[0]) for part in (parts.train, parts.validation)]
-    return lifted.rest, str(specs)
+    code = in_use() if lifted.custom else ()  # another study's class of the same name is another one
+    return lifted.rest, str(specs), code
 
 
 def numbers_of(scores: Any, results: dict[str, Any]) -> list[tuple[float, float, dict[str, float]]]:
