@@ -10,6 +10,7 @@ from db.tables import (
     Artifact,
     Attempt,
     Base,
+    CodePackage,
     Decision,
     Event,
     Model,
@@ -34,7 +35,8 @@ def promoted(s: Session, study_id: int) -> list[tuple[str, int, int]]:
 
 def delete_study(s: Session, study_id: int) -> None:
     """Delete a study's rows. None of its trials may be promoted. Its artifacts' bytes may go once this is committed."""
-    space = studies.get(s, study_id).search_space_id
+    row = studies.get(s, study_id)
+    space, code = row.search_space_id, row.code
     mine = select(Trial.id).where(Trial.study_id == study_id)
     of_trials: tuple[type[Base], ...] = (Report, Decision, Artifact, ModelVersion, Attempt)
     s.execute(delete(table(Event)).where(or_(Event.study_id == study_id, Event.trial_id.in_(mine))))
@@ -45,3 +47,5 @@ def delete_study(s: Session, study_id: int) -> None:
     s.execute(delete(table(Study)).where(Study.id == study_id))
     unused = SearchSpace.id.not_in(select(Study.search_space_id))
     s.execute(delete(table(SearchSpace)).where(SearchSpace.id == space, unused))
+    others = select(Study.code).where(Study.code.is_not(None))
+    s.execute(delete(table(CodePackage)).where(CodePackage.sha256 == code, CodePackage.sha256.not_in(others)))

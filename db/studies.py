@@ -52,9 +52,10 @@ def create(
     body_hash: str,
     search_space_id: int,
     checked: dict[str, Any],
+    code: str | None = None,
 ) -> Study:
     """A new active study. Raises AlreadyExists when the name is taken, also by a transaction a moment earlier."""
-    values = {"name": name, "definition": definition, "body_hash": body_hash, "checked": checked}
+    values = {"name": name, "definition": definition, "body_hash": body_hash, "checked": checked, "code": code}
     statement = dialects.insert(s, table(Study)).values(search_space_id=search_space_id, **values)
     id = s.scalars(statement.on_conflict_do_nothing(index_elements=["name"]).returning(Study.id)).one_or_none()  # noqa: A001
     if id is None:

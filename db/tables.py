@@ -86,6 +86,15 @@ class SearchSpaceParameter(Base):
     __table_args__ = (UniqueConstraint("search_space_id", "name"),)
 
 
+class CodePackage(Base):
+    """Python files of a user as they were when a study was submitted, shared by all studies with the same ones."""
+
+    __tablename__ = "code_package"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)  # of the content
+    content: Mapped[bytes]  # see workers/user_code.py
+
+
 class Study(Base):
     """A study: its definition, and the lease of the coordinator that runs it."""
 
@@ -98,6 +107,7 @@ class Study(Base):
     body_hash: Mapped[str]  # tells a repeated submission from another one under the same name
     search_space_id: Mapped[int] = mapped_column(ForeignKey(SearchSpace.id))
     checked: Mapped[dict[str, Any]]  # report of the dry run that preceded the study
+    code: Mapped[str | None] = mapped_column(ForeignKey(CodePackage.sha256))  # None: what lies where workers look for it
     owner: Mapped[str | None]  # the coordinator that holds the lease
     lease_until: Mapped[datetime | None]
     term: Mapped[int] = mapped_column(insert_default=0)  # grows with each claim
