@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from db import studies
 from db.engine import Database
 from search_spaces import Space
-from tuner import promotion, results, running, scoring, submission, verbs
+from tuner import promotion, results, running, scoring, submission, user_code, verbs
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
@@ -110,14 +111,18 @@ class Study:
     def submit(self) -> Study:
         """Store the study for a coordinator that serves the same database (`tuner serve`). Returns the study itself.
 
-        Raises InvalidStudy and StudyExists like `run`; InvalidStudy also where no node of the coordinators that are up
+        The Python files of its code are stored with it: what is edited later does not change the study. Raises InvalidStudy and StudyExists like `run`; InvalidStudy also where no node of the coordinators that are up
         has what a trial asks for. Submitting the same study again changes nothing.
         """
-        if submission.find(self.definition, self.settings) is None:
-            submission.require_node(self.definition, self.settings)
-            dry = replace(self.settings, launcher="processes", workers=1)
+        existing = submission.find(self.definition, self.settings)
+        if existing is not None:
+            user_code.warn_of_edits(existing, self.definition, self.settings)
+            return self
+        submission.require_node(self.definition, self.settings)
+        with tempfile.TemporaryDirectory(prefix="ockham-") as folder:  # the coordinator's artifacts may be out of reach
+            dry = replace(self.settings, launcher="processes", workers=1, artifacts=Path(folder))
             with running.open_launcher(dry, self.name) as launcher:
-                submission.submit(self.definition, launcher.check, self.settings)
+                submission.submit(self.definition, launcher.check, dry, pack=True)
         return self
 
     def wait(self, timeout: float | None = None, watch: Callable[[StudySummary], None] | None = None) -> Study:

@@ -26,7 +26,7 @@ class Assignments:
 
     Args:
         launcher: where they run.
-        settings: what a worker has to know: where artifacts go and where user code lies.
+        settings: what a worker has to know: where artifacts go.
     """
 
     def __init__(self, launcher: Launcher, settings: Settings) -> None:

@@ -29,7 +29,9 @@ class Begun:
 AWAY = "Its coordinator went away; the trial resumes from its last checkpoint."
 
 
-def claim(s: Session, row: Study, owner: str, seconds: float, held: Sequence[Assignment]) -> ActiveStudy | None:
+def claim(
+    s: Session, row: Study, owner: str, seconds: float, held: Sequence[Assignment], import_paths: tuple[str, ...]
+) -> ActiveStudy | None:
     """Take a study and read its rows; None when another coordinator was faster.
 
     Trials that are running on paper belong to a coordinator that is gone. They go on where a worker still holds them,
@@ -37,6 +39,7 @@ def claim(s: Session, row: Study, owner: str, seconds: float, held: Sequence[Ass
 
     Args:
         held: what workers hold whose coordinator is gone, of any study.
+        import_paths: where its workers import the user's code from.
     """
     term = studies.claim(s, row.id, owner, seconds)
     if term is None:
@@ -50,7 +53,9 @@ def claim(s: Session, row: Study, owner: str, seconds: float, held: Sequence[Ass
     trials.heartbeat(s, [(trial.id, trial.token) for trial in running], seconds)
     counts = {"requeued": len(orphans), "reattached": len(running) - len(orphans)}
     events.add(s, "study_claimed", study_id=row.id, owner=owner, term=term, **counts)
-    return ActiveStudy.load(s, row, term)
+    study = ActiveStudy.load(s, row, term)
+    study.import_paths = import_paths
+    return study
 
 
 def unwanted(s: Session, held: Sequence[Assignment]) -> list[Assignment]:
@@ -105,7 +110,7 @@ def lease(
 def assign(begun: Begun, settings: Settings) -> Assignment:
     """What a worker is told about attempts."""
     study, first = begun.study, begun.attempts[0]
-    training = study.definition.training(str(settings.artifacts), settings.import_paths)
+    training = study.definition.training(str(settings.artifacts), study.import_paths)
     name = f"{study.name}-{first.number}-{first.token}"
     members = tuple(_member(begun, attempt) for attempt in begun.attempts)
     return Assignment(name, training, members, study.definition.resources(), study.origin)

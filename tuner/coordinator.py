@@ -28,6 +28,7 @@ from tuner.assignments import Assignments
 from tuner.claiming import Begun, claim, interruption, lease, release_dead, unwanted
 from tuner.configuration import Settings
 from tuner.sharing import Sharing
+from tuner.user_code import import_paths
 from tuner.writing import Rows, tidy, write
 from workers.artifacts import ArtifactStore
 from workers.contract import Launcher, LauncherError
@@ -50,7 +51,8 @@ class Coordinator:
 
     Raises:
         DatabaseUnavailable: from `step`, when the database cannot be reached. Nothing is lost: call `step` again.
-        LauncherError: from `step`, when a worker cannot be had. The trial is queued again.
+        LauncherError: from `step`, when a worker cannot be had, whose trial is queued again, or a study's code cannot be
+            put among the artifacts, which is tried again.
     """
 
     def __init__(self, database: Database, launcher: Launcher, settings: Settings, only: str | None = None) -> None:
@@ -126,18 +128,20 @@ class Coordinator:
             free = self._free(s)
         self._abandon(lost)
         if free:
-            self._claim()
+            self._claim(free)
         self._next_beat = time.monotonic() + BEAT_SECONDS
         failpoint("claimed")
 
     def _free(self, s: Session) -> list[Study]:
         return [row for row in studies.runnable(s) if row.id not in self.studies and self.only in (None, row.name)]
 
-    def _claim(self) -> None:
+    def _claim(self, free: list[Study]) -> None:
         """Take the free studies, and the workers that train for them since before."""
-        held = self.launcher.held()  # may take seconds: no transaction waits for it
+        held = self.launcher.held()  # may take seconds, as writing packages may: no transaction waits for it
+        paths = {row.id: import_paths(self.database, self.settings, row) for row in free}
         with self.database.write() as s:
-            found = [claim(s, row, self.owner, LEASE_SECONDS, held) for row in self._free(s)]
+            known = [row for row in self._free(s) if row.id in paths]
+            found = [claim(s, row, self.owner, LEASE_SECONDS, held, paths[row.id]) for row in known]
             over = unwanted(s, held)
         claimed = {study.origin: study for study in found if study is not None}
         self.studies.update({study.id: study for study in claimed.values()})

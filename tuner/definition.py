@@ -115,6 +115,12 @@ class StudyDefinition:
             import_paths=tuple(import_paths),
         )
 
+    @property
+    def entry_points(self) -> list[str]:
+        """The names of the user's own code in it, each `"module:attribute"`."""
+        named = (self.model, self.loop, (self.data or {}).get("function"))
+        return [name for name in named if name is not None and name != "mlp"]
+
     def liftable(self, found: Collection[str]) -> tuple[str, ...]:
         """The parameters in which the models of a cohort may differ. `found`: by the dry run, for a user's models."""
         names = () if self.space is None else self.space.parameters

@@ -21,7 +21,7 @@ from db import artifacts, configurations, events, models, studies, trials
 from db.engine import Database, Session
 from db.failpoints import failpoint
 from db.tables import Artifact, Model, ModelVersion, Study, Trial
-from tuner import publishing, serving_config
+from tuner import publishing, serving_config, user_code
 from tuner.configuration import Settings
 from tuner.definition import StudyDefinition
 from tuner.errors import NothingToPromote, PromotionFailed, UnknownName
@@ -72,7 +72,7 @@ def promote(
 
     Args:
         database: where the study is.
-        settings: artifact store, default folder of models, where user code lies.
+        settings: artifact store, default folder of models, where user code lies that does not come with the study.
         study: the study's name.
         trial: the trial's number; None: the study's best.
         name: the model's name; None: the study's.
@@ -85,6 +85,7 @@ def promote(
         PromotionFailed: the export or its verification failed; nothing has changed for the server.
     """
     choice = choose(database, study, trial)
+    settings = user_code.with_code(database, settings, choice.study)
     model_name = check_name("model", name or study)
     check_name("alias", alias)
     base = Path(directory or settings.models).absolute() / model_name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from db import artifacts, deletion, studies
+from db import artifacts, code_packages, deletion, studies
 from db.engine import Database
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput, UnknownName
 from tuner.results import process_words
+from tuner.user_code import key_of
 from workers.artifacts import ArtifactStore
 
 
@@ -31,9 +32,13 @@ def delete_study(database: Database, settings: Settings, name: str) -> list[str]
                 f"Study {name!r} cannot be deleted: its trial {trial} is version {version} of the model {model!r}, "
                 "whose origin would be lost."
             )
+        code = row.code
         deletion.delete_study(s, row.id)
+        of_others = code_packages.all_sha256(s)
     store = ArtifactStore(str(settings.artifacts))
     keys = store.keys(name)
+    if code is not None and code not in of_others:
+        keys += store.keys(key_of(code))
     for key in keys:
         store.remove(key)
     return keys
@@ -47,7 +52,8 @@ def collect_garbage(database: Database, settings: Settings, *, dry_run: bool) ->
     store = ArtifactStore(str(settings.artifacts))
     keys = store.keys()
     with database.read() as s:
-        known, running = artifacts.keys(s), {row.name for row in studies.leased(s)}
+        known = artifacts.keys(s) | {key_of(sha256) for sha256 in code_packages.all_sha256(s)}
+        running = {row.name for row in studies.leased(s)}
     unknown = [key for key in keys if key not in known and key.partition("/")[0] not in running]
     if not dry_run:
         for key in unknown:

@@ -70,6 +70,7 @@ class StudySummary:
     epochs_without_stopping: int  # what the finished trials would have trained without pruning and early stopping
     seconds: float  # during which at least one trial ran
     failures: dict[str, int]  # failed trials by cause
+    code: str | None  # SHA-256 of the package of user code that came with it; None: workers have the code
     coordinator: str | None  # who runs it now, `HOST:PID:…`; None: nobody
     weight: float  # its share of the workers, beside those of other studies
     priority: int  # studies of a higher one come first
@@ -168,6 +169,7 @@ def summary(database: Database, name: str) -> StudySummary:
         epochs=totals.epochs,
         epochs_without_stopping=over * definition.epochs,
         seconds=seconds,
+        code=row.code,
         coordinator=_coordinator(database, row),
         weight=definition.weight,
         priority=definition.priority,

@@ -101,7 +101,8 @@ def run(
         watch(None)
         with open_launcher(settings, definition.name) as launcher:
             opened(launcher)
-            row, _ = submission.submit(definition, checked(launcher, definition), settings)
+            elsewhere = getattr(launcher, "shared", False)  # its nodes need not have the user's code
+            row, _ = submission.submit(definition, checked(launcher, definition), settings, pack=elsewhere)
             if row.state not in OVER:
                 with open_database(settings) as database:
                     if row.state == "paused":

@@ -11,6 +11,7 @@ from tuner.errors import InvalidInput
 from tuner.final_score import READ, FinalScore, final_score, found, ranked, without_test_part
 from tuner.model_processes import score_model
 from tuner.promotion import Choice, choose
+from tuner.user_code import with_code
 
 
 def score(database: Database, settings: Settings, study: str) -> FinalScore:
@@ -42,7 +43,8 @@ def score(database: Database, settings: Settings, study: str) -> FinalScore:
 def _read(database: Database, settings: Settings, choice: Choice) -> dict[str, Any]:
     if problem := without_test_part(choice.study.checked, loop=choice.definition.loop is not None):
         raise InvalidInput(f"Study {choice.study.name!r} has nothing to score its winner on: {problem}")
-    scores: dict[str, Any] = score_model(choice.definition, choice.trial, choice.artifact, settings)["scores"]
+    own = with_code(database, settings, choice.study)
+    scores: dict[str, Any] = score_model(choice.definition, choice.trial, choice.artifact, own)["scores"]
     with database.write() as s:
         events.add(s, READ, study_id=choice.study.id, trial_id=choice.trial.id, **scores)
     return scores

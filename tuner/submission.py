@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
-from db import coordinators, events, search_spaces, studies
+from db import code_packages, coordinators, events, search_spaces, studies
 from db.engine import Database
 from db.errors import AlreadyExists
 from db.failpoints import failpoint
 from db.tables import Study
 from search_spaces import Space
+from tuner import user_code
 from tuner.configuration import Settings
 from tuner.databases import find_database, open_database
 from tuner.definition import StudyDefinition
@@ -26,26 +27,33 @@ from workers.launchers.capacity import Capacity
 Check = Callable[[Training], CheckReport]
 
 
-def submit(definition: StudyDefinition, check: Check, settings: Settings) -> tuple[Study, bool]:
+def submit(
+    definition: StudyDefinition, check: Check, settings: Settings, *, pack: bool = False
+) -> tuple[Study, bool]:
     """The study's row, and whether this call made it. A refused study leaves no row, no database and no folder.
 
     Args:
         definition: what the user described; its `space` may be None when it is read from build(hp).
         check: runs the dry run; called only for a study that does not exist yet.
         settings: where the study and its artifacts go, and where user code lies.
+        pack: keep the user's code with the study, for workers of other nodes; the dry run imports it from there. Where
+            the study is refused its package stays among the artifacts, until `tuner study gc`.
 
     Raises:
         StudyExists: another study has this name; the differences are named.
-        InvalidStudy: the dry run found mistakes.
+        InvalidStudy: the dry run found mistakes, or the user's code is too large.
     """
     existing = find(definition, settings)
     if existing is not None:
+        user_code.warn_of_edits(existing, definition, settings)
         return existing, False
-    report = check(definition.training(str(settings.artifacts), settings.import_paths))
+    package = user_code.pack(definition, settings) if pack else None
+    import_paths = settings.import_paths if package is None else user_code.place(package, settings)
+    report = check(definition.training(str(settings.artifacts), import_paths))
     complete = _complete(definition, report)
     with open_database(settings) as database:
         try:
-            row = _insert(database, definition, complete, report)
+            row = _insert(database, definition, complete, report, package)
         except AlreadyExists:  # another process was faster
             existing = _find(database, definition)
             if existing is None:
@@ -115,7 +123,9 @@ def _complete(definition: StudyDefinition, report: CheckReport) -> StudyDefiniti
     return replace(definition, space=Space.from_json(report.space))
 
 
-def _insert(database: Database, given: StudyDefinition, complete: StudyDefinition, report: CheckReport) -> Study:
+def _insert(
+    database: Database, given: StudyDefinition, complete: StudyDefinition, report: CheckReport, package: bytes | None
+) -> Study:
     space = complete.space
     if space is None:
         raise InvalidStudy(["The study has no search space."])
@@ -127,6 +137,7 @@ def _insert(database: Database, given: StudyDefinition, complete: StudyDefinitio
             body_hash=given.hash,
             search_space_id=search_spaces.put(s, space.to_json(), space.hash),
             checked=asdict(report),
+            code=None if package is None else code_packages.put(s, package),
         )
         events.add(s, "study_submitted", study_id=row.id, body_hash=given.hash)
         failpoint("study_inserted")

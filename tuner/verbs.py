@@ -84,11 +84,11 @@ def edit(database: Database, name: str, changes: Mapping[str, Any]) -> StudyDefi
     """
     with database.write() as s:
         row = _study(s, name)
-        if row.state in OVER:
-            raise InvalidInput(f"Study {name!r} is {row.state} already: nothing of it can be changed.")
         before = StudyDefinition.from_json(row.definition)
         given = {field: getattr(before, field) for field in EDITABLE} | dict(changes)
         after = replace(before, **read_edit(given, before.to_json().keys()))
+        if row.state in OVER:
+            raise InvalidInput(f"Study {name!r} is {row.state} already: nothing of it can be changed.")
         fewest = max(sum(studies.counts(s, row.id).values()), len(after.enqueue) * after.repeats)
         if after.trials < fewest:
             raise InvalidInput(

@@ -170,6 +170,8 @@ def test_limits_can_be_changed_while_a_study_runs(bench: Bench) -> None:
     bench.submit("study", "paced", epochs=10, trials=500)  # still the same study
     with pytest.raises(InvalidInput, match="is finished already"):
         verbs.edit(bench.database, "study", {"trials": 600})
+    with pytest.raises(InvalidInput, match="Did you mean `trials`"):  # that comes first: it would be wrong at any time
+        verbs.edit(bench.database, "study", {"trails": 600})
 
 
 @pytest.mark.parametrize(

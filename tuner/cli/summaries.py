@@ -58,6 +58,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
         "coordinator": _coordinator(now),
         "waits": now.waits,
+        "code": f"as it was submitted ({now.code[:12]})" if now.code else None,
         "share": _share(now),
         "trials": _trials(now),
         "failures": ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items())),

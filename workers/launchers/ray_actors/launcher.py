@@ -75,6 +75,11 @@ class RayLauncher(Pool):
         super().__init__(Actors(self._cluster, workers, lease_seconds), Limits(**limits))
 
     @property
+    def shared(self) -> bool:
+        """Whether an address names the cluster: it outlives this process, and its nodes may be other machines."""
+        return self._cluster.shared
+
+    @property
     def dashboard_url(self) -> str | None:
         """Where the dashboard is, or None where there is none."""
         return self._cluster.dashboard_url
