@@ -22,7 +22,7 @@ class CannotStack(Exception):
 
 
 class StorageFailed(Exception):
-    """An artifact could not be written: disk full, no permission, mount gone."""
+    """An artifact could not be written, or code not be read: disk full, no permission, mount gone."""
 
 
 def cause_of(error: BaseException) -> Cause:

@@ -1,7 +1,8 @@
 """A study's own code on the import path of a worker: folders of its node, or a package of what was submitted.
 
-A package is a zip archive of Python files, each under the absolute path that it had. Python imports from it as it is, and
-a module's `__file__` is the path that it had: what its code reads beside itself is found where a node has that folder.
+A package is a zip archive of Python files, each under the absolute path that it had, in a folder that is named by its
+SHA-256. Python imports from it as it is, and a module's `__file__` is the path that it had: what its code reads beside
+itself is found where a node has that folder.
 
 A worker serves studies by turns, and their modules may have the same names. So the import paths of one study take the
 place of those of the one before, whose modules are forgotten.
@@ -9,6 +10,7 @@ place of those of the one before, whose modules are forgotten.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import json
@@ -22,9 +24,13 @@ from pathlib import Path
 from types import ModuleType
 from zipimport import zipimporter
 
+from workers.failures import StorageFailed
+
 ARCHIVE = "user-code.zip"  # what the file of a package is called
 LIMIT = 8 * 1024**2  # bytes of Python files that a package may hold
 SHOWN = 3  # files that a refusal names
+
+_MARK = f"/{ARCHIVE}"  # in a path: what follows it lies in a package
 
 
 class PackageRefused(ValueError):
@@ -72,7 +78,7 @@ def import_paths(package: Path) -> tuple[str, ...]:
 
 def original(path: str) -> str:
     """The folder or file that a path inside a package was; any other path as it is."""
-    return path.partition(f"/{ARCHIVE}")[2] or path
+    return path.partition(_MARK)[2] or path
 
 
 def _importable(folders: Iterable[str]) -> Iterator[Path]:
@@ -137,9 +143,14 @@ def use(paths: Sequence[str]) -> None:
 
     Modules that came from those are forgotten, so that their names mean this study's. What this process had imported
     before it saw any study's code stays.
+
+    Raises:
+        StorageFailed: a package is not there, or is not what its folder's name says.
     """
     if not paths or (tuple(paths) == _front.paths and set(paths) <= set(sys.path)):
         return
+    for package in {_package(path) for path in paths if _MARK in path}:
+        _require(package)
     if not _front.before:
         _front.before = frozenset(sys.modules)
         sys.path_hooks.insert(0, _importer)
@@ -158,9 +169,23 @@ def in_use() -> tuple[str, ...]:
 
 
 def _importer(path: str) -> Importer:
-    if f"/{ARCHIVE}" not in path:
+    if _MARK not in path:
         raise ImportError(path)
     return Importer(path)
+
+
+def _package(path: str) -> Path:
+    return Path(path.partition(_MARK)[0] + _MARK)
+
+
+def _require(package: Path) -> None:
+    try:
+        found = hashlib.sha256(package.read_bytes()).hexdigest()
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}): does this node reach the folder of artifacts?"
+        raise StorageFailed(f"The study's code in {package} {reason}") from error
+    if found != package.parent.name:
+        raise StorageFailed(f"The study's code in {package} is damaged: it has SHA-256 {found[:12]}.")
 
 
 def _modules_from(folders: set[str]) -> list[str]:

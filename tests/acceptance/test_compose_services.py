@@ -66,18 +66,25 @@ import shutil
 import time
 from pathlib import Path
 
+import climbing
+
 class Ready:
     def save(self, path):
         shutil.copy(Path(__file__).with_name("ready.keras"), path)
 
 def train(run):
+    assert not os.path.exists("study.yaml"), "this node was started in the study's folder"
     for epoch in range(run.epoch, run.epochs):
         while epoch == 1 and Path(__file__).with_name("hold").exists():
             time.sleep(0.05)
             run.progress()
         time.sleep(0.1)
-        loss = (run.params["x"] - 0.5) ** 2 + 1 / (epoch + 1)
+        loss = climbing.loss(run.params["x"], epoch)
         run.report({"loss": loss, "raylet": os.getppid()}, state={"epoch": epoch}, model=Ready())
+"""
+CLIMBING = """
+def loss(x, epoch):
+    return (x - 0.5) ** 2 + 1 / (epoch + 1)
 """
 
 
@@ -105,7 +112,7 @@ class Machine:
             "/data": str(folder / "data"),
             "/models": str(folder / "models"),
         }
-        for name in ("ray-token", "database-password", "data", "models", "studies"):
+        for name in ("ray-token", "database-password", "data", "models", "studies", "elsewhere"):
             (folder / name).mkdir()
 
     def here(self, text: str) -> str:
@@ -138,7 +145,7 @@ class Machine:
             self._started[container] = subprocess.Popen(
                 self.command(container),
                 env=self.environment(container),
-                cwd=self.folder / "studies",
+                cwd=self.folder / "elsewhere",  # no service finds a study's code where it was started
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -263,10 +270,14 @@ def test_preparation_makes_secrets_that_only_their_readers_can_read(machine: Mac
 
 
 def test_a_study_survives_a_node_of_two(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker's node is killed while it trains: its trials go on elsewhere, and the winner is promoted."""
+    """A worker's node is killed while it trains: its trials go on elsewhere, and the winner is promoted.
+
+    The study's code is where it is submitted, and nowhere else. Once it is, it is edited, which changes nothing.
+    """
     x = keras.Input((1,), name="x")
     keras.Model(x, keras.layers.Dense(1)(x)).save(machine.folder / "studies" / "ready.keras")
     (machine.folder / "studies" / "climb.py").write_text(CLIMB)
+    (machine.folder / "studies" / "climbing.py").write_text(CLIMBING)
     (machine.folder / "studies" / "study.yaml").write_text(STUDY)
     hold = machine.folder / "studies" / "hold"
     hold.touch()
@@ -277,6 +288,7 @@ def test_a_study_survives_a_node_of_two(machine: Machine, monkeypatch: pytest.Mo
     database = connect(machine.environment("coordinator")["TUNER_DATABASE"])
 
     machine.execute("coordinator", "tuner", "study", "submit", "study.yaml")
+    (machine.folder / "studies" / "climbing.py").write_text("an edit = ]")
     [raylet] = [process.pid for process in machine.processes("ray-worker-2") if process.name() == "raylet"]
     _wait_for(lambda: len(_trained_by(database, raylet)) == 2, machine)  # both of its workers hold a trial
     before = Snapshot.of(database)

@@ -81,7 +81,8 @@ def ray_launcher() -> Iterator[Launcher]:
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # not the user's own
-        launcher = RayLauncher(workers=2, job_name="contract", hang_seconds=5.0)
+        pretended = {"num_gpus": 1}  # Ray counts what it is told
+        launcher = RayLauncher(workers=2, job_name="contract", hang_seconds=5.0, system=pretended)
         yield launcher
         processes = psutil.Process().children(recursive=True)
         assert any("raylet" in process.name() for process in processes)

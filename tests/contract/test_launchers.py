@@ -17,6 +17,9 @@ import psutil
 import pytest
 
 from workers.contract import Assignment, Launcher, LauncherError, Lost, Report, Resources, SliceResult, Training
+from tuner.configuration import Settings
+from tuner.user_code import place
+from workers import user_code
 from workers.launchers import launcher
 from workers.launchers.inline import InlineLauncher
 
@@ -314,6 +317,23 @@ class TestLauncher:
         [problem] = isolated.check(training).problems
         assert re.search("exit code 0|unexpectedly", problem)
         wait_for(lambda: isolated.room(Resources()) == 2)
+
+    def test_two_versions_of_a_module_are_each_their_studys_own(
+        self, workers: Launcher, make_assignment: MakeAssignment, tmp_path: Path
+    ) -> None:
+        """A worker is given one after the other, and keeps running: as folders, and as packages of one folder."""
+        studies = {}
+        for version in (1.0, 2.0):
+            (tmp_path / f"{version}").mkdir()
+            for folder in (tmp_path / f"{version}", tmp_path):
+                (folder / "same_name.py").write_text(f"def train(run):\n    run.report({{'score': {version}}})\n")
+            packed = place(user_code.pack([str(tmp_path)]), Settings.load({}, home=tmp_path / "home"))
+            studies[version] = ((str(tmp_path / f"{version}"),), packed)
+        for paths, version in [(studies[version][kind], version) for kind in (0, 1, 0) for version in (1.0, 2.0, 1.0)]:
+            assignment = make_assignment("counting", epochs=1)
+            training = replace(assignment.training, model="same_name:train", import_paths=paths)
+            reports, _ = run(workers, replace(assignment, training=training))
+            assert [report.metrics for report in reports] == [{"score": version}]
 
     def test_workers_are_described(self, workers: Launcher, make_assignment: MakeAssignment) -> None:
         assignment = make_assignment("counting", epochs=500)

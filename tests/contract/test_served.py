@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from db.engine import Database
 from tuner.api import Study
 from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
+from tuner.databases import open_database
 from tuner.definition import parse
 from tuner.errors import InvalidStudy
+from workers.contract import Launcher
 from workers.launchers import launcher
 
 FORM = {
@@ -40,6 +43,30 @@ def test_what_no_node_has_is_refused_while_a_coordinator_is_up(
     study.submit()
     assert study.state == "active"
     study.database.close()
+
+
+@pytest.mark.ray
+def test_gpus_that_no_node_has_are_refused_and_a_share_of_one_is_not(ray_launcher: Launcher, tmp_path: Path) -> None:
+    """Ray is told of a card that is not there: what it counts is what a submission is told."""
+    settings = Settings.load({}, home=tmp_path, import_paths=str(Path.cwd()))
+    with open_database(settings) as database:
+        coordinator = Coordinator(database, ray_launcher, settings)
+        coordinator.step()
+        two = Study(parse({**FORM, "cpus_per_trial": 1, "gpus_per_trial": 2}), settings)
+        with pytest.raises(InvalidStudy, match=r"asks for 1 CPUs and 2 GPUs, .* the largest has \d+ CPUs and 1 GPUs\."):
+            two.submit()
+        assert two.state == "new"
+        for gpus in (0.5, 1):
+            study = Study(parse({**FORM, "name": f"on-{gpus}", "cpus_per_trial": 1, "gpus_per_trial": gpus}), settings)
+            study.submit()
+            end = time.monotonic() + 120
+            while study.state != "finished":
+                assert time.monotonic() < end, study.summary()
+                if not coordinator.step():
+                    coordinator.wait(0.1)
+            assert study.summary().counts == {"complete": 1}
+            study.database.close()
+        coordinator.close()
 
 
 def test_a_coordinator_that_was_killed_is_forgotten(database: Database) -> None:

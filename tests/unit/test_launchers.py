@@ -47,6 +47,9 @@ def test_what_no_node_can_hold_is_said() -> None:
     assert sentence is not None
     assert "1 CPUs and 4 GPUs" in sentence
     assert "8 CPUs and 2 GPUs" in sentence
+    one_each = Capacity({"a": {"CPU": 4.0, "GPU": 1.0}, "b": {"CPU": 4.0, "GPU": 1.0}})
+    assert "the largest has 4 CPUs and 1 GPUs" in (one_each.misfit(Resources(cpus=1, gpus=2)) or "")
+    assert one_each.misfit(Resources(cpus=1, gpus=1)) is None is one_each.misfit(Resources(cpus=1, gpus=0.25))
     assert "no node that is alive" in (Capacity().misfit(Resources()) or "")
 
 
