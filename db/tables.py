@@ -107,7 +107,7 @@ class Study(Base):
     body_hash: Mapped[str]  # tells a repeated submission from another one under the same name
     search_space_id: Mapped[int] = mapped_column(ForeignKey(SearchSpace.id))
     checked: Mapped[dict[str, Any]]  # report of the dry run that preceded the study
-    code: Mapped[str | None] = mapped_column(ForeignKey(CodePackage.sha256))  # None: what lies where workers look for it
+    code: Mapped[str | None] = mapped_column(ForeignKey(CodePackage.sha256))  # None: its workers have it
     owner: Mapped[str | None]  # the coordinator that holds the lease
     lease_until: Mapped[datetime | None]
     term: Mapped[int] = mapped_column(insert_default=0)  # grows with each claim

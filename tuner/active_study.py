@@ -31,7 +31,7 @@ class ActiveStudy:
         self.origin = origin(row)
         self.state, self.revision = row.state, row.revision  # what its people want, as last seen
         self.to_cancel: set[int] = set()  # numbers of the trials that a person wants to end
-        self.import_paths: tuple[str, ...] = ()  # where its workers import the user's code from; whoever claims it knows
+        self.import_paths: tuple[str, ...] = ()  # where its workers import the user's code from, told by its claim
         self.waits = row.waits  # why none of its trials runs, as its row says
         definition = self.definition = StudyDefinition.from_json(row.definition)
         if definition.space is None:

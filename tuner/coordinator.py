@@ -51,8 +51,8 @@ class Coordinator:
 
     Raises:
         DatabaseUnavailable: from `step`, when the database cannot be reached. Nothing is lost: call `step` again.
-        LauncherError: from `step`, when a worker cannot be had, whose trial is queued again, or a study's code cannot be
-            put among the artifacts, which is tried again.
+        LauncherError: from `step`, when a worker cannot be had, whose trial is queued again, or a study's code cannot
+            be put among the artifacts, which is tried again.
     """
 
     def __init__(self, database: Database, launcher: Launcher, settings: Settings, only: str | None = None) -> None:

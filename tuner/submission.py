@@ -27,9 +27,7 @@ from workers.launchers.capacity import Capacity
 Check = Callable[[Training], CheckReport]
 
 
-def submit(
-    definition: StudyDefinition, check: Check, settings: Settings, *, pack: bool = False
-) -> tuple[Study, bool]:
+def submit(definition: StudyDefinition, check: Check, settings: Settings, *, pack: bool = False) -> tuple[Study, bool]:
     """The study's row, and whether this call made it. A refused study leaves no row, no database and no folder.
 
     Args:

@@ -87,8 +87,8 @@ def warn_of_edits(study: Study, definition: StudyDefinition, settings: Settings)
         content = b""  # more than a package may hold: certainly another one
     if content is not None and hashlib.sha256(content).hexdigest() != study.code:
         log.warning(
-            "Study %r keeps the code that it was submitted with (%s), and what lies in %s now is not the same. To train "
-            "with that, submit it under another name.",
+            "Study %r keeps the code that it was submitted with (%s), and what lies in %s now is not the same. To "
+            "train with that, submit it under another name.",
             study.name,
             study.code[:SHOWN],
             " and ".join(settings.import_paths),

@@ -31,6 +31,7 @@ LIMIT = 8 * 1024**2  # bytes of Python files that a package may hold
 SHOWN = 3  # files that a refusal names
 
 _MARK = f"/{ARCHIVE}"  # in a path: what follows it lies in a package
+_OURS = {Path(__file__).parents[1] / room for room in ("db", "search_spaces", "tuner", "workers")}
 
 
 class PackageRefused(ValueError):
@@ -43,8 +44,8 @@ class PackageRefused(ValueError):
 def pack(folders: Sequence[str]) -> bytes:
     """A package of all that Python can import from these folders, in this order; equal files give equal bytes.
 
-    Left out is what no import reaches: files that are not `NAME.py`, and folders whose names are no identifiers, such as
-    `.git`, `site-packages` or `lib/python3.11`; so are symbolic links to folders.
+    Left out is what no import reaches: files that are not `NAME.py`, and folders whose names are no identifiers, such
+    as `.git`, `site-packages` or `lib/python3.11`. So are symbolic links to folders, and Ockham itself, which nodes have.
 
     Args:
         folders: absolute paths.
@@ -84,7 +85,8 @@ def original(path: str) -> str:
 def _importable(folders: Iterable[str]) -> Iterator[Path]:
     for folder in folders:
         for place, names, files in os.walk(folder):
-            names[:] = [name for name in names if name.isidentifier() and name != "__pycache__"]
+            inside = [name for name in names if name.isidentifier() and Path(place, name) not in _OURS]
+            names[:] = [name for name in inside if name != "__pycache__"]
             paths = [Path(place, name) for name in files if name.endswith(".py") and name[:-3].isidentifier()]
             yield from (path for path in paths if path.is_file())
 
@@ -106,9 +108,9 @@ def _too_large(folders: Sequence[str], sizes: dict[Path, int]) -> str:
     largest = sorted(sizes, key=lambda path: sizes[path], reverse=True)[:SHOWN]
     named = ", ".join(f"{path} ({sizes[path] / 1024**2:.1f} MiB)" for path in largest)
     return (
-        f"The Python files below {' and '.join(map(repr, folders))} are more than the {LIMIT // 1024**2} MiB that go with "
-        f"a study. The largest, as far as was looked: {named}. Submit the study from the folder of its code, or name that "
-        "folder in TUNER_IMPORT_PATHS."
+        f"The Python files below {' and '.join(map(repr, folders))} are more than the {LIMIT // 1024**2} MiB that go "
+        f"with a study. The largest, as far as was looked: {named}. Submit the study from the folder of its code, or "
+        "name that folder in TUNER_IMPORT_PATHS."
     )
 
 
@@ -152,7 +154,7 @@ def use(paths: Sequence[str]) -> None:
     for package in {_package(path) for path in paths if _MARK in path}:
         _require(package)
     if not _front.before:
-        _front.before = frozenset(sys.modules)
+        _front.before = frozenset(sys.modules) | {"search_spaces"}  # which is ours, also before it is needed
         sys.path_hooks.insert(0, _importer)
     for name in _modules_from({original(path) for path in _front.paths}):
         del sys.modules[name]

@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from workers.contract import Assignment, Launcher, LauncherError, Lost, Report, Resources, SliceResult, Training
 from tuner.configuration import Settings
 from tuner.user_code import place
 from workers import user_code
+from workers.contract import Assignment, Launcher, LauncherError, Lost, Report, Resources, SliceResult, Training
 from workers.launchers import launcher
 from workers.launchers.inline import InlineLauncher
 

@@ -101,6 +101,13 @@ def test_only_what_python_can_import_goes_in(folder: Path, tmp_path: Path) -> No
     assert found == {f"{folder}/{name}.py" for name in (*modules, "data/module")}
 
 
+def test_ockham_itself_is_left_out(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    rooms = {path.removeprefix(f"{root}/").split("/")[0] for path in names(user_code.pack([str(root)]), tmp_path)}
+    assert {"examples", "tests"} <= rooms
+    assert not rooms & {"db", "search_spaces", "tuner", "workers"}
+
+
 def test_a_folder_inside_another_is_packed_once(folder: Path, tmp_path: Path) -> None:
     package = tmp_path / user_code.ARCHIVE
     package.write_bytes(user_code.pack([str(folder / "their_package"), str(folder)]))
@@ -129,7 +136,9 @@ def test_a_study_is_packed_where_its_modules_lie_in_its_folders(
     assert pack(loop="their_model:train") == pack(model="mpl:build", data="their_package.late:load")
     assert pack(loop="their_package.late:train") is not None
     assert pack(loop="installed_elsewhere:train") is None
-    assert pack(data={"path": str(_table(tmp_path)), "target": "y"}, space={"family": "mlp"}, objective="val_loss") is None
+    assert (
+        pack(data={"path": str(_table(tmp_path)), "target": "y"}, space={"family": "mlp"}, objective="val_loss") is None
+    )
     monkeypatch.setattr(user_code, "LIMIT", 10)
     with pytest.raises(InvalidStudy, match="more than the"):
         pack(loop="their_model:train")
@@ -152,10 +161,8 @@ def test_versions_take_turns_in_one_process(folder: Path, tmp_path: Path) -> Non
         assert sys.path == [*paths, *before]
 
 
-def test_a_packed_module_says_where_it_was_and_shows_what_it_was(
-    folder: Path, tmp_path: Path
-) -> None:
-    """What it reads beside itself is found where that folder is; its source, which AutoGraph reads, is the packed one."""
+def test_a_packed_module_says_where_it_was_and_shows_what_it_was(folder: Path, tmp_path: Path) -> None:
+    """What it reads beside itself is found where that folder is; the source that AutoGraph reads is the packed one."""
     paths = stored(tmp_path, folder)
     (folder / "their_model.py").write_text("an edit of later = ]")
     assert folder / "their_model.py" == resolve("their_model:HERE", paths)
@@ -170,7 +177,7 @@ def test_what_a_package_lacks_is_said(folder: Path, tmp_path: Path) -> None:
     (folder / "their_broken.py").write_text("import their_missing_helper\n")
     paths = stored(tmp_path, folder)
     (folder / "their_missing_helper.py").touch()
-    with pytest.raises(EntryPointError, match="their_broken.py, line 1: No module named 'their_missing_helper'"):
+    with pytest.raises(EntryPointError, match=r"their_broken\.py, line 1: No module named 'their_missing_helper'"):
         resolve("their_broken:train", paths)
     with pytest.raises(EntryPointError) as refused:
         resolve("their_modle:train", paths)
@@ -212,5 +219,5 @@ def test_artifacts_that_cannot_be_written_are_a_sentence(folder: Path, tmp_path:
     settings = Settings.load({}, home=tmp_path / "home")
     settings.artifacts.parent.mkdir()
     settings.artifacts.write_text("a file")
-    with pytest.raises(LauncherError, match="The study's code cannot be put into .*home/artifacts"):
+    with pytest.raises(LauncherError, match=r"The study's code cannot be put into .*home/artifacts"):
         of_studies.place(user_code.pack([str(folder)]), settings)
