@@ -111,9 +111,9 @@ class Study:
     def submit(self) -> Study:
         """Store the study for a coordinator that serves the same database (`tuner serve`). Returns the study itself.
 
-        The Python files of its code are stored with it: what is edited later does not change it. Raises InvalidStudy and
-        StudyExists like `run`; InvalidStudy also where no node of the coordinators that are up has what a trial asks for.
-        Submitting the same study again changes nothing.
+        The Python files of its code are stored with it: what is edited later does not change it. Submitting the same
+        study again changes nothing. Raises InvalidStudy and StudyExists like `run`; InvalidStudy also where no node of
+        the coordinators that are up has what a trial asks for.
         """
         existing = submission.find(self.definition, self.settings)
         if existing is not None:

@@ -45,7 +45,7 @@ def pack(folders: Sequence[str]) -> bytes:
     """A package of all that Python can import from these folders, in this order; equal files give equal bytes.
 
     Left out is what no import reaches: files that are not `NAME.py`, and folders whose names are no identifiers, such
-    as `.git`, `site-packages` or `lib/python3.11`. So are symbolic links to folders, and Ockham itself, which nodes have.
+    as `.git`, `site-packages` or `lib/python3.11`. So are symbolic links to folders, and Ockham, which nodes have.
 
     Args:
         folders: absolute paths.
