@@ -20,8 +20,11 @@ from tuner.coordinator import Coordinator
 from tuner.definition import parse
 from tuner.errors import InvalidStudy
 from tuner.removal import collect_garbage, delete_study
+from tuner.results import summary, trial_results
+from tuner.submission import submit
 from tuner.user_code import FOLDER, key_of
 from workers.artifacts import ArtifactStore
+from workers.contract import CheckReport
 from workers.launchers import launcher
 from workers.launchers.processes import ProcessLauncher
 
@@ -72,7 +75,7 @@ def run(database: Database, settings: Settings, trials: int) -> None:
     workers = launcher("processes", workers=1)
     coordinator = Coordinator(database, workers, settings)
     try:
-        while len(ended(database, settings)) < trials:
+        while len(ended(database)) < trials:
             if not coordinator.step():
                 coordinator.wait(0.05)
     finally:
@@ -80,8 +83,8 @@ def run(database: Database, settings: Settings, trials: int) -> None:
         workers.close()
 
 
-def ended(database: Database, settings: Settings) -> list[float | None]:
-    return [trial.value for trial in Study(parse(FORM), settings).trials if trial.state == "complete"]
+def ended(database: Database) -> list[float | None]:
+    return [trial.value for trial in trial_results(database, "packed") if trial.state == "complete"]
 
 
 def test_what_was_submitted_counts_whatever_is_edited_later(
@@ -100,9 +103,9 @@ def test_what_was_submitted_counts_whatever_is_edited_later(
     store.remove(key)
     run(database, server, trials=6)  # another coordinator, and the package is there again
 
-    assert ended(database, server) == [1.0] * 6
+    assert ended(database) == [1.0] * 6
     check_invariants(database, "packed", str(server.artifacts))
-    now = study.summary()
+    now = summary(database, "packed")
     assert now.code is not None and key == key_of(now.code)
     show_summary(now, "table")
     assert f"as it was submitted ({now.code[:12]})" in capsys.readouterr().out
@@ -133,20 +136,19 @@ def test_a_run_packs_only_where_an_address_names_the_cluster(
     laptop = settings("laptop")
     here = parse({**FORM, "name": "here", "trials": 1})
     running.run(here, laptop)
-    assert Study(here, laptop).summary().code is None
+    assert summary(database, "here").code is None
     monkeypatch.setattr(ProcessLauncher, "shared", True, raising=False)
-    running.run(parse(FORM), laptop)
-    assert Study(parse(FORM), laptop).summary().code is not None
-    assert ended(database, laptop) == [1.0] * 6
+    running.run(parse({**FORM, "trials": 1}), laptop)
+    assert summary(database, "packed").code is not None
+    assert ended(database) == [1.0]
 
 
 def test_a_package_goes_with_the_last_study_that_has_it(
-    database: Database, settings: Callable[[str], Settings], monkeypatch: pytest.MonkeyPatch
+    database: Database, settings: Callable[[str], Settings]
 ) -> None:
     laptop = settings("laptop")
-    monkeypatch.setattr(ProcessLauncher, "shared", True, raising=False)
     for name in ("first", "second"):
-        running.run(parse({**FORM, "name": name, "trials": 1}), laptop)
+        submit(parse({**FORM, "name": name}), lambda _: CheckReport(), laptop, pack=True)
     store = ArtifactStore(laptop.artifacts)
     [key] = store.keys(FOLDER)
     forgotten = key_of("0" * 64)
