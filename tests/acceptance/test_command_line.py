@@ -252,6 +252,7 @@ def test_a_coordinator_serves_what_was_submitted(home: Path, tmp_path: Path) -> 
     assert served.code == 0, served
     assert served.out == ""
     assert "Asked to end" in served.err
+    assert {line.split(" ")[3] for line in served.err.splitlines()} == {"tuner.service:"}, "libraries are quiet"
 
 
 def test_a_failed_study_is_exit_code_1(tuner: Tuner, tmp_path: Path) -> None:
