@@ -34,6 +34,7 @@ class Guard:
 TRIALS, STUDIES, DB = "db/trials.py", "db/studies.py", "tests/contract/test_db_"
 MATRIX = "tests/acceptance/test_fault_matrix.py::test_a_coordinator_resumes_as_if_nothing_had_happened[sqlite-"
 PROMOTING = "tests/contract/test_promotion.py::test_"
+CODE = "tests/unit/test_user_code.py::test_"
 COORDINATING = "tests/contract/test_coordinator.py::test_"
 
 GUARDS = (
@@ -177,6 +178,20 @@ GUARDS = (
         "if number not in ready_numbers(s, model_id):",
         "if number is None:",
         f"{DB}models.py::test_an_alias_points_only_at_what_can_be_served",
+    ),
+    Guard(
+        "code: a changed package is not imported",
+        "workers/user_code.py",
+        "if found != package.parent.name:",
+        "if not found:",
+        f"{CODE}a_package_is_put_back_where_it_is_damaged_or_gone",
+    ),
+    Guard(
+        "code: no module of the study before",
+        "workers/user_code.py",
+        "        del sys.modules[name]\n",
+        "        pass\n",
+        f"{CODE}versions_take_turns_in_one_process",
     ),
     Guard(
         "secrets: no bound values in errors",
