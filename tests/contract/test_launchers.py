@@ -334,6 +334,10 @@ class TestLauncher:
             training = replace(assignment.training, model="same_name:train", import_paths=paths)
             reports, _ = run(workers, replace(assignment, training=training))
             assert [report.metrics for report in reports] == [{"score": version}]
+        assignment = make_assignment("counting", epochs=1)
+        lacking = replace(assignment.training, import_paths=(f"{tmp_path}/gone/{user_code.ARCHIVE}/work",))
+        _, last = run(workers, replace(assignment, training=lacking))
+        assert (last.ended[0].cause, "cannot be read" in last.ended[0].message) == ("storage", True)
 
     def test_workers_are_described(self, workers: Launcher, make_assignment: MakeAssignment) -> None:
         assignment = make_assignment("counting", epochs=500)
