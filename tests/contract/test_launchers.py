@@ -318,27 +318,6 @@ class TestLauncher:
         assert re.search("exit code 0|unexpectedly", problem)
         wait_for(lambda: isolated.room(Resources()) == 2)
 
-    def test_two_versions_of_a_module_are_each_their_studys_own(
-        self, workers: Launcher, make_assignment: MakeAssignment, tmp_path: Path
-    ) -> None:
-        """A worker is given one after the other, and keeps running: as folders, and as packages of one folder."""
-        studies = {}
-        for version in (1.0, 2.0):
-            (tmp_path / f"{version}").mkdir()
-            for folder in (tmp_path / f"{version}", tmp_path):
-                (folder / "same_name.py").write_text(f"def train(run):\n    run.report({{'score': {version}}})\n")
-            packed = place(user_code.pack([str(tmp_path)]), Settings.load({}, home=tmp_path / "home"))
-            studies[version] = ((str(tmp_path / f"{version}"),), packed)
-        for paths, version in [(studies[version][kind], version) for kind in (0, 1, 0) for version in (1.0, 2.0, 1.0)]:
-            assignment = make_assignment("counting", epochs=1)
-            training = replace(assignment.training, model="same_name:train", import_paths=paths)
-            reports, _ = run(workers, replace(assignment, training=training))
-            assert [report.metrics for report in reports] == [{"score": version}]
-        assignment = make_assignment("counting", epochs=1)
-        lacking = replace(assignment.training, import_paths=(f"{tmp_path}/gone/{user_code.ARCHIVE}/work",))
-        _, last = run(workers, replace(assignment, training=lacking))
-        assert (last.ended[0].cause, "cannot be read" in last.ended[0].message) == ("storage", True)
-
     def test_workers_are_described(self, workers: Launcher, make_assignment: MakeAssignment) -> None:
         assignment = make_assignment("counting", epochs=500)
         name = workers.start(assignment)
@@ -348,6 +327,28 @@ class TestLauncher:
         assert psutil.pid_exists(mine["pid"])
         assert mine["rss_bytes"] > 1_000_000
         assert mine["trials"] >= 0
+
+
+def test_two_versions_of_a_module_are_each_their_studys_own(
+    workers: Launcher, make_assignment: MakeAssignment, tmp_path: Path
+) -> None:
+    """A worker is given one after the other, and keeps running: as folders, and as packages of one folder."""
+    studies = {}
+    for version in (1.0, 2.0):
+        (tmp_path / f"{version}").mkdir()
+        for folder in (tmp_path / f"{version}", tmp_path):
+            (folder / "same_name.py").write_text(f"def train(run):\n    run.report({{'score': {version}}})\n")
+        packed = place(user_code.pack([str(tmp_path)]), Settings.load({}, home=tmp_path / "home"))
+        studies[version] = ((str(tmp_path / f"{version}"),), packed)
+    for paths, version in [(studies[version][kind], version) for kind in (0, 1, 0) for version in (1.0, 2.0, 1.0)]:
+        assignment = make_assignment("counting", epochs=1)
+        training = replace(assignment.training, model="same_name:train", import_paths=paths)
+        reports, _ = run(workers, replace(assignment, training=training))
+        assert [report.metrics for report in reports] == [{"score": version}]
+    assignment = make_assignment("counting", epochs=1)
+    lacking = replace(assignment.training, import_paths=(f"{tmp_path}/gone/{user_code.ARCHIVE}/work",))
+    _, last = run(workers, replace(assignment, training=lacking))
+    assert (last.ended[0].cause, "cannot be read" in last.ended[0].message) == ("storage", True)
 
 
 def test_code_that_waits_for_ever_is_lost_as_a_hang_although_its_worker_answers(
