@@ -203,11 +203,10 @@ def fitted(training: Training, member: Member) -> tuple[list[dict[str, float]], 
     class Noise(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             feed.begin(epoch)
-            self.epoch = epoch
 
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            seed = tf.constant([training.seed, self.epoch * 2**20 + batch], tf.int64)
-            self.drawn = common_noise(model, rates, seed)
+            step = int(model.optimizer.iterations)
+            self.drawn = common_noise(model, rates, tf.constant([training.seed, step], tf.int64))
             self.drawn.__enter__()
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
