@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import cohort_models
-import keras_models
 import numpy as np
 import tensorflow as tf
+
+from tests.contract import cohort_models, keras_models
 
 passes = 0  # over a train dataset of `counted` or `uneven` that were begun
 
@@ -62,19 +62,13 @@ def once() -> Any:
     return _drawn(lambda number: range(90 if number < 1 else 0), None)
 
 
-def flat() -> Any:
-    """Rows of which no type says how many axes they have."""
+def untyped() -> Any:
+    """Targets of which no type says how many axes they have."""
     train, validation = map(_batches, keras_models.blobs())
-
-    def untyped(x: Any, y: Any) -> Any:
-        return tf.ensure_shape(tf.numpy_function(lambda array: array, [x], tf.float32), [None, 4]), tf.numpy_function(
-            lambda array: array, [y], tf.int64
-        )
-
-    return train.map(untyped), validation
+    return train.map(lambda x, y: (x, tf.numpy_function(lambda array: array, [y], tf.int64))), validation
 
 
-def _drawn(order: Callable[[int], Sequence[int]], count: int | None) -> Any:
+def _drawn(order: Callable[[int], Iterable[int]], count: int | None) -> Any:
     """`order`: the rows of a pass, by its number; `count`: of its batches."""
     (x, y), validation = keras_models.blobs()
 
