@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,12 @@ def test_a_dataset_that_does_not_say_its_length_is_read_to_its_end(training: Mak
     assert_has(second, expected)
 
 
-def test_an_epoch_is_one_pass_for_all_members_in_however_many_slices(training: Make) -> None:
+def test_an_epoch_is_one_pass_for_all_members_in_however_many_slices(
+    training: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers.cohorts import batches
+
+    monkeypatch.setattr(batches, "_NUMBERS", 1)  # one batch in each call
     described = training("dense", "counted")
     points = [{**POINTS[1], "rate": rate} for rate in (1e-3, 3e-3, 1e-2)]
     expected = alone(described, points, 0)
@@ -209,3 +214,31 @@ def test_a_study_over_a_dataset_trains_in_cohorts(tmp_path: Path, monkeypatch: p
     assert study.summary().counts == {"complete": 6}
     assert {trial.trained for trial in study.trials} == {"in a cohort of 3 (program: model of 43 weights)"}
     check_invariants(study.database, study.name, str(settings.artifacts))
+
+
+def test_batches_of_one_call_are_the_datasets_own() -> None:
+    """Whatever their sizes and shapes: a call has some of equal size, of which only the last may be smaller."""
+    import tensorflow as tf
+
+    from workers.cohorts.batches import Streamed
+
+    shapes = [(4, 2), (4, 2), (4, 2), (4, 2), (3, 2), (4, 2), (2, 2), (4, 2), (4, 5), (4, 5), (0, 5), (4, 5)]
+    signature = tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int64)
+
+    def batches() -> Iterator[Any]:
+        for number, shape in enumerate(shapes):
+            yield np.full(shape, number, "float32"), np.full(shape[:1], number)
+
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    calls = list(Streamed(dataset, "train").training(1, 3, 0, 0))
+    assert {call.count for call in calls} <= {0, 1, 2, 3}
+    found = [
+        (call.data[0].numpy()[rows], call.data[1].numpy()[rows])
+        for call in calls
+        for rows in np.split(call.order.numpy(), range(call.batch, len(call.order), call.batch))
+        if len(rows)
+    ]
+    expected = [(np.full(shape, number), np.full(shape[:1], number)) for number, shape in enumerate(shapes) if shape[0]]
+    for (x, y), (own_x, own_y) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(x, own_x)
+        np.testing.assert_array_equal(y, own_y)

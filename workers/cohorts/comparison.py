@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from workers.cohorts.batches import Batches, feed_of, whole
+from workers.cohorts.batches import Batches, feed_of, joined
 from workers.cohorts.lifted import LiftedModels, row_of
 from workers.cohorts.lifting import Lifted
 from workers.cohorts.noise import common_noise
@@ -73,7 +73,7 @@ def _stacked(structure: LiftedModels, specimens: Sequence[Specimen]) -> list[dic
         rows, sums = structure.train(rows, hyper, batches, step, sums)
         if step == 0:
             untrained = rows[0][:, program.trained :]
-    checked = structure.evaluate(weights, hyper, whole(_checked(structure)), structure.begin(count))
+    checked = structure.evaluate(weights, hyper, joined([_checked(structure)]), structure.begin(count))
     return [
         {"the untrained weights": fixed, **_logs("", own), **_logs("val_", val)}
         for fixed, own, val in zip(untrained.numpy(), *map(structure.numbers, (sums, checked)), strict=True)
@@ -103,7 +103,7 @@ def _batches(structure: LiftedModels) -> list[Batches]:
     """A few to train on, the same ones each time."""
     train = structure.parts.train
     if train.dataset is not None:
-        return [whole(batch) for batch in head(train).batches]
+        return [joined([batch]) for batch in head(train).batches]
     epoch = feed_of(train, "train").training(structure.batch_size, 1, structure.seed, 0)
     return list(islice(epoch, HEAD_BATCHES))
 

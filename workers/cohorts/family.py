@@ -56,7 +56,7 @@ class Family:
         return self.source.train.training(self.batch_size, STEPS, self.source.seed, epoch)
 
     def validation(self, members: int) -> Iterator[Batches]:  # noqa: ARG002
-        return self.source.validation.evaluation(EVALUATION_ROWS)
+        return self.source.validation.evaluation(EVALUATION_ROWS, STEPS)
 
     def begin(self, members: int) -> Any:
         return tf.zeros([members, SUMS])

@@ -112,13 +112,16 @@ class LiftedModels:
         return max(self.width, sharing(self.pattern.work * self.batch_size))
 
     def training(self, epoch: int, members: int) -> Iterator[Batches]:
-        steps = steps_per_execution(self.pattern.work, self.batch_size * members)
-        return feed_of(self.parts.train, "train").training(self.batch_size, steps, self.seed, epoch)
+        feed = feed_of(self.parts.train, "train")
+        return feed.training(self.batch_size, self._steps(members), self.seed, epoch)
 
     def validation(self, members: int) -> Iterator[Batches]:
         room = MOST_ACTIVATIONS // (self.pattern.activations * min(members, self.width))
         batch = max(self.batch_size, min(EVALUATION_ROWS, room))
-        return feed_of(self.parts.validation, "validation").evaluation(batch)
+        return feed_of(self.parts.validation, "validation").evaluation(batch, self._steps(members))
+
+    def _steps(self, members: int) -> int:
+        return steps_per_execution(self.pattern.work, self.batch_size * members)
 
     def begin(self, members: int) -> Any:
         return self.pattern.program.begin(members)

@@ -167,7 +167,9 @@ class LiftedProgram:
 
     def _per_number(self, per_weight: Any) -> Any:
         """A strength per variable (K, variables) as one per number (K, P)."""
-        return tf.repeat(per_weight, self._sizes, axis=1)
+        members, columns = tf.shape(per_weight)[0], tf.split(per_weight, len(self._sizes), axis=1)
+        sized = zip(columns, self._sizes, strict=True)
+        return tf.concat([tf.broadcast_to(column, [members, size]) for column, size in sized], 1)
 
     def results(self, sums: Any) -> tuple[Any, dict[str, Any]]:
         """Data loss and penalty (K, 2), and by name what the metrics have come to (K,)."""
