@@ -112,7 +112,7 @@ def _can_follow(held: Sequence[Any], batch: Any) -> bool:
 
 
 def _numbers(batch: Any) -> int:
-    return max(1, sum(item.shape.num_elements() for item in tf.nest.flatten(batch)))
+    return max(1, sum(math.prod(item.shape) for item in tf.nest.flatten(batch)))
 
 
 def feed_of(part: Part, name: str) -> Resident | Streamed:
