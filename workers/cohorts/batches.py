@@ -112,7 +112,8 @@ def _can_follow(held: Sequence[Any], batch: Any) -> bool:
 
 
 def _numbers(batch: Any) -> int:
-    return max(1, sum(math.prod(item.shape) for item in tf.nest.flatten(batch)))
+    numbers: int = sum(math.prod(item.shape) for item in tf.nest.flatten(batch))
+    return max(1, numbers)
 
 
 def feed_of(part: Part, name: str) -> Resident | Streamed:
