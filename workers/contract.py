@@ -116,7 +116,7 @@ class Trained:
 
     trial: int
     token: int
-    how: str  # e.g. "in a cohort of 16 (program: mlp, depth 3)" or "alone: the data is a tf.data.Dataset"
+    how: str  # e.g. "in a cohort of 16 (program: mlp, depth 3)" or "alone: the data has several inputs"
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import math
 import weakref
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from workers.data import Part
+from workers.data import DataError, Part
 
 _CACHE: weakref.WeakKeyDictionary[Part, Any] = weakref.WeakKeyDictionary()
+_HEADS: weakref.WeakKeyDictionary[Part, Head] = weakref.WeakKeyDictionary()
 
 EVALUATION_ROWS = 512  # rows per validation batch at least; the averages do not depend on it
+HEAD_BATCHES, HEAD_ROWS = 3, 64
 
 
 class Feed:
@@ -66,7 +70,45 @@ def tensors(part: Part) -> tuple[Any, int]:
         arrays = (part.x, part.y) if part.weight is None else (part.x, part.y, part.weight)
         with tf.device("CPU:0"):
             arrays = _CACHE[part] = tf.nest.map_structure(_tensor, arrays)
-    return arrays, int(tf.nest.flatten(arrays)[0].shape[0])
+    return arrays, rows_of(arrays)
+
+
+@dataclass(frozen=True)
+class Head:
+    """How a part of the data begins."""
+
+    batches: list[Any]  # of a dataset the first HEAD_BATCHES, else one; each of at most HEAD_ROWS rows
+    rows: int  # of a dataset's first batch before it was cut; else all of them
+
+
+def head(part: Part) -> Head:
+    """The beginning of a part, kept: a dataset that shuffles reads all that its buffer holds before its first batch."""
+    if part.dataset is None:
+        arrays, rows = tensors(part)
+        return Head([tf.nest.map_structure(lambda array: array[:HEAD_ROWS], arrays)], rows)
+    if part not in _HEADS:
+        batches = list(islice(part.dataset, HEAD_BATCHES))
+        if not batches:
+            raise DataError("A dataset yielded no batch: expected at least one.")
+        _HEADS[part] = Head(list(map(_cut, batches)), rows_of(batches[0]))
+    return _HEADS[part]
+
+
+def spec(part: Part) -> Any:
+    """The types of a batch, the number of its rows left open."""
+    given = tensors(part)[0] if part.dataset is None else part.dataset.element_spec
+    return tf.nest.map_structure(lambda item: tf.TensorSpec([None, *item.shape[1:]], item.dtype), given)
+
+
+def rows_of(batch: Any) -> int:
+    """How many rows these tensors have."""
+    return int(tf.nest.flatten(batch)[0].shape[0])
+
+
+def _cut(batch: Any) -> Any:
+    """Copies of its first rows: slices would keep the whole batch in memory."""
+    places = tf.range(min(rows_of(batch), HEAD_ROWS))
+    return tf.nest.map_structure(lambda item: tf.gather(item, places), batch)
 
 
 def _tensor(array: Any) -> Any:

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from workers import member_arrays
 from workers.data import Part, Parts
+from workers.feeding import head
 from workers.progress import Progress
 
 MODEL, WEIGHTS, PREPROCESSING = "model.keras", "weights.npz", "preprocessing.json"
@@ -116,9 +117,11 @@ def build_variables(model: keras.Model, parts: Parts) -> None:
 
 def first_rows(part: Part, rows: int) -> Any:
     """The inputs of the first `rows` rows as tensors: the structure that the model is called with."""
-    if part.dataset is not None:
-        return next(iter(part.dataset))[0]
-    return tf.nest.map_structure(lambda array: tf.convert_to_tensor(array[:rows]), part.x)
+    return tf.nest.map_structure(lambda array: tf.convert_to_tensor(array[:rows]), _inputs(part))
+
+
+def _inputs(part: Part) -> Any:
+    return part.x if part.dataset is None else head(part).batches[0][0]
 
 
 @contextlib.contextmanager

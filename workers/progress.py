@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from workers.contract import Training
@@ -22,6 +22,7 @@ class Progress:
     epoch: int = 0  # epochs finished
     best_epoch: int | None = None
     best_value: float | None = None
+    steps: int = 0  # that the optimizer has made; Keras' own counts them itself
 
     def update(self, training: Training, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Take in one epoch; returns whether it is the best so far. Raises `ObjectiveMissing`."""
@@ -47,7 +48,7 @@ class Progress:
         return self.epoch >= training.epochs or (training.patience is not None and waited >= training.patience)
 
     def to_json(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "best_epoch": self.best_epoch, "best_value": self.best_value}
+        return asdict(self)
 
 
 def require_finite(training: Training, epoch: int, metrics: Mapping[str, float]) -> None:

@@ -99,7 +99,7 @@ class Trial:
         batch_size = int(self._lane.member.params.get("batch_size", BATCH_SIZE))
         feed = Feed(self._parts.train, self._parts.validation, batch_size, self._training.seed)
         if _steps_are_ours(self._model):
-            self._model.steps_per_execution = steps_per_execution(self._model, batch_size)
+            self._model.steps_per_execution = steps_per_execution(work_per_row(self._model), batch_size)
             self._build_variables()  # else fit traces the train step twice: with and without making the optimizer's
         self._model.fit(
             feed.train,
@@ -170,17 +170,24 @@ class Trial:
         return self._progress.best_epoch
 
 
-def steps_per_execution(model: keras.Model, batch_size: int) -> int:
+def steps_per_execution(work: float, batch_size: int) -> int:
     """How many batches one call of the compiled function trains: many for small models, 1 for large ones.
 
-    Between two calls the gate is looked at, so a call should stay near a tenth of a second. A weight costs one
-    multiplication per row, or, in a layer whose output has positions (convolution, recurrence), one per position.
+    `work`: multiplications that a row costs. Between two calls the gate is looked at, so a call should stay near a
+    tenth of a second.
     """
-    work = 0.0
+    return int(min(64, max(1, WORK_PER_EXECUTION / (work * batch_size))))
+
+
+def work_per_row(model: keras.Model) -> float:
+    """Multiplications that a row costs, about: one per weight, or, in a layer whose output has positions (convolution,
+    recurrence), one per weight and position.
+    """
+    work = 1.0
     for layer in model._flatten_layers(include_self=False):
         weights = sum(int(tf.size(weight.value)) for weight in getattr(layer, "_trainable_variables", ()))
         work += weights * _positions(layer)
-    return int(min(64, max(1, WORK_PER_EXECUTION / max(1.0, work * batch_size))))
+    return work
 
 
 def _positions(layer: Any) -> int:

@@ -126,6 +126,23 @@ def subclassed(hp: Hp) -> keras.Model:
     return model
 
 
+def wide_and_deep(hp: Hp) -> keras.Model:
+    wide, deep = keras.Input((2,), name="wide"), keras.Input((2,), name="deep")
+    hidden = layers.Dense(4, "relu", kernel_regularizer=_l2(hp))(deep)
+    answer = layers.Dense(3, "softmax")(layers.Concatenate()([wide, hidden]))
+    model = keras.Model({"wide": wide, "deep": deep}, answer)
+    model.compile(
+        keras.optimizers.Adam(_rate(hp)), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False
+    )
+    return model
+
+
+def convolved(hp: Hp) -> keras.Model:
+    """A convolution has no form for many members at once."""
+    hidden = [layers.Conv2D(3, 2, padding="same", activation="relu", kernel_regularizer=_l2(hp)), layers.Flatten()]
+    return _classifier(hp, hidden, (2, 2, 1))
+
+
 def halves() -> Any:
     """Three classes in two inputs of two columns."""
     random = np.random.default_rng(4)

@@ -150,5 +150,5 @@ def test_a_model_is_exported_from_what_its_trial_shares(train: Train, training: 
 
 
 def test_what_cannot_be_stacked_says_why(train: Train) -> None:
-    result = train(members(0, 1), data={"function": "keras_models:batches"})
-    assert [item.how for item in result.trained] == ["alone: the data is a tf.data.Dataset"] * 2
+    result = train(members(0, 1), data={"function": "cohort_models:halves"})
+    assert [item.how for item in result.trained] == ["alone: the data has several inputs"] * 2

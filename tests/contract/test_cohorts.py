@@ -273,7 +273,7 @@ def test_a_stack_leaves_room_for_what_its_layers_answer() -> None:
     from workers.cohorts.layout import Layout
 
     def most(inputs: int, width: int, batch_size: int = 32) -> int:
-        return Family(Layout(inputs, 1, width, 3, False), "relu", "adam", batch_size, None).most  # type: ignore[arg-type]
+        return Family(Layout(inputs, 1, width, 3, False), "relu", "adam", batch_size, None).width  # type: ignore[arg-type]
 
     assert most(64, 64) > 16
     assert most(64, 1000) == 14  # of its 68,003 weights a stack holds a million

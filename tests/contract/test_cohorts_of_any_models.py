@@ -30,7 +30,7 @@ DATA = {
     "words": ("cohort_models:words",),
     "wide": ("cohort_models:halves",),
 }
-"""By the kind of input, the functions that give such data; 90 rows, in batches of 32 or 48 with a partial last one."""
+"""By the kind of input, the functions that give such data; 90 rows, in batches of 48 or 60 with a partial last one."""
 
 BETAS = ("beta_1", "beta_2", "epsilon")
 OPTIMIZERS: dict[str, tuple[Sequence[str], dict[str, Sequence[Any]]]] = {
@@ -103,7 +103,7 @@ def trials(draw: st.DrawFn, kind: str) -> tuple[str, list[dict[str, Any]]]:
         "constraint": one((*CONSTRAINTS, None)),
         "active": one((True, False)),
     }
-    shared = {"recipe": recipe, "batch_size": draw(st.sampled_from([32, 48]))}
+    shared = {"recipe": recipe, "batch_size": draw(st.sampled_from([48, 60]))}
     shares = {name: draw(st.floats(0.0, 1.0)) for name in (*numbers, *OTHERS)}
     return one(DATA[kind]), [{**shared, **_between(shares, step)} for step in (0.0, 0.5)]
 
@@ -180,8 +180,9 @@ def training_on(function: str, artifacts: Path) -> Training:
 
 
 def fitted(training: Training, member: Member) -> tuple[list[dict[str, float]], list[list[np.ndarray]]]:
-    """Metrics and weights by epoch of Keras' `fit`, without its traces and with the noise that a cohort draws."""
-    import keras
+    """Metrics and weights by epoch of the steps that Keras' `fit` makes, without its traces, and with the noise that a
+    cohort draws.
+    """
     import tensorflow as tf
 
     from workers import models
@@ -195,28 +196,21 @@ def fitted(training: Training, member: Member) -> tuple[list[dict[str, float]], 
     parts = load(training.data, training.import_paths)
     set_seeds(member.seed, keras=True)
     model = models.build(training, member.params, parts).model
-    model.run_eagerly = True
     feed = Feed(parts.train, parts.validation, member.params["batch_size"], training.seed)
     rates = [tf.constant(getattr(layer, NOISE[type(layer).__name__]), tf.float32) for layer in noisy_layers(model)]
-    weights = []
-
-    class Noise(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            feed.begin(epoch)
-            self.epoch = epoch
-
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            seed = tf.constant([training.seed, self.epoch * 2**20 + batch], tf.int64)
-            self.drawn = common_noise(model, rates, seed)
-            self.drawn.__enter__()
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.drawn.__exit__(None, None, None)
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            weights.append(model.get_weights())
-
-    history = model.fit(
-        feed.train, shuffle=False, validation_data=feed.validation, epochs=EPOCHS, callbacks=[Noise()], verbose=0
-    ).history
-    return [{name: values[epoch] for name, values in history.items()} for epoch in range(EPOCHS)], weights
+    metrics, weights = [], []
+    for epoch in range(EPOCHS):
+        feed.begin(epoch)
+        model.reset_metrics()
+        logs: dict[str, Any] = {}
+        for batch in feed.train:
+            step = int(model.optimizer.iterations)
+            with common_noise(model, rates, tf.constant([training.seed, step], tf.int64)):
+                logs = model.train_step(batch)
+        trained = {name: float(value) for name, value in logs.items()}
+        model.reset_metrics()
+        for batch in feed.validation:
+            logs = model.test_step(batch)
+        metrics.append({**trained, **{f"val_{name}": float(value) for name, value in logs.items()}})
+        weights.append(model.get_weights())
+    return metrics, weights

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from workers.cohorts.lifted import LiftedModels, numbers_of, row_of
+from workers.cohorts.batches import Batches, feed_of, joined
+from workers.cohorts.lifted import LiftedModels, row_of
 from workers.cohorts.lifting import Lifted
 from workers.cohorts.noise import common_noise
 from workers.cohorts.optimizers import calmed, learning_rate
-from workers.cohorts.structure import Span, named, order
-from workers.feeding import tensors
+from workers.cohorts.structure import named
+from workers.feeding import HEAD_BATCHES, head
 
-STEPS = 3
-ROWS = 64  # that are evaluated
 CALM = 1e-3  # highest learning rate of the comparison: rounding grows where a model hardly converges
 LOSS_TOLERANCE, METRIC_TOLERANCE = 1e-4, 5e-2  # relative; an answer between two classes may fall to either
 
@@ -64,20 +64,19 @@ def _difference(stacked: Mapping[str, Any], alone: Mapping[str, Any]) -> str | N
 
 
 def _stacked(structure: LiftedModels, specimens: Sequence[Specimen]) -> list[dict[str, Any]]:
-    pattern, count = structure.pattern, len(specimens)
+    program, count = structure.pattern.program, len(specimens)
     hyper = tf.constant([_calm(structure, specimen.lifted.values) for specimen in specimens], tf.float64)
     weights = tf.constant(np.stack([specimen.row for specimen in specimens]))
-    slots = tuple(tf.stack(slot) for slot in zip(*map(pattern.program.slots, weights), strict=True))
-    last = min(STEPS, structure.batches)
-    rows, sums = structure.train((weights, *slots), hyper, Span(0, 0, 1), structure.begin(count))
-    untrained = rows[0][:, pattern.program.trained :].numpy()
-    _, sums = structure.train(rows, hyper, Span(0, 1, last), sums)
-    head = _head(structure, ROWS)
-    trained, checked = pattern.end(weights, hyper, head, ROWS, sums, structure.begin(count))
-    rows_seen = min(last * structure.batch_size, structure.train_rows), len(tf.nest.flatten(head)[0])
+    slots = tuple(tf.stack(slot) for slot in zip(*map(program.slots, weights), strict=True))
+    rows, sums, untrained = (weights, *slots), structure.begin(count), weights[:, program.trained :]
+    for step, batches in enumerate(_batches(structure)):
+        rows, sums = structure.train(rows, hyper, batches, step, sums)
+        if step == 0:
+            untrained = rows[0][:, program.trained :]
+    checked = structure.evaluate(weights, hyper, joined([_checked(structure)]), structure.begin(count))
     return [
-        {"the untrained weights": fixed, **_logs("", own, rows_seen[0]), **_logs("val_", val, rows_seen[1])}
-        for fixed, own, val in zip(untrained, numbers_of(*trained), numbers_of(*checked), strict=True)
+        {"the untrained weights": fixed, **_logs("", own), **_logs("val_", val)}
+        for fixed, own, val in zip(untrained.numpy(), *map(structure.numbers, (sums, checked)), strict=True)
     ]
 
 
@@ -86,16 +85,13 @@ def _alone(structure: LiftedModels, specimen: Specimen) -> dict[str, Any]:
     columns, values = program.columns, _calm(structure, specimen.lifted.values)
     model.optimizer.learning_rate = learning_rate(program.settings, columns.of_optimizer(values))
     model.reset_metrics()
-    checked = model.test_step(_head(structure, ROWS))
+    checked = model.test_step(_checked(structure))
     model.reset_metrics()
     rates = tf.constant(columns.of_noise(values), tf.float32)
-    data, count = tensors(structure.parts.train)
-    chosen, trained, untrained = order(count, structure.seed, 0), {}, np.zeros(0)
-    for step in range(min(STEPS, structure.batches)):
-        rows = chosen[step * structure.batch_size : (step + 1) * structure.batch_size]
-        seed = tf.constant([structure.seed, step], tf.int64)
-        with common_noise(model, rates, seed):
-            batch = tf.nest.map_structure(lambda array, rows=rows: tf.gather(array, rows), data)
+    trained, untrained = {}, np.zeros(0)
+    for step, batches in enumerate(_batches(structure)):
+        batch = tf.nest.map_structure(lambda array, rows=batches.order: tf.gather(array, rows), batches.data)
+        with common_noise(model, rates, tf.constant([structure.seed, step], tf.int64)):
             trained = model.train_step(batch)
         if step == 0:
             untrained = row_of(model)[program.trained :]
@@ -103,15 +99,24 @@ def _alone(structure: LiftedModels, specimen: Specimen) -> dict[str, Any]:
     return {"the untrained weights": untrained, **trained, **validated}
 
 
-def _logs(prefix: str, results: tuple[float, float, dict[str, float]], rows: int) -> dict[str, float]:
-    data, penalty, rest = results
-    logged = named(prefix, data / rows, penalty / rows, rest)
+def _batches(structure: LiftedModels) -> list[Batches]:
+    """A few to train on, the same ones each time."""
+    train = structure.parts.train
+    if train.dataset is not None:
+        return [joined([batch]) for batch in head(train).batches]
+    epoch = feed_of(train, "train").training(structure.batch_size, 1, structure.seed, 0)
+    return list(islice(epoch, HEAD_BATCHES))
+
+
+def _checked(structure: LiftedModels) -> Any:
+    """A few rows to evaluate on."""
+    return head(structure.parts.validation).batches[0]
+
+
+def _logs(prefix: str, results: tuple[float, float, dict[str, float]]) -> dict[str, float]:
+    logged = named(prefix, *results)
     del logged[f"{prefix}data_loss"], logged[f"{prefix}penalty"]  # Keras has no such thing
     return logged
-
-
-def _head(structure: LiftedModels, rows: int) -> Any:
-    return tf.nest.map_structure(lambda array: array[:rows], tensors(structure.parts.validation)[0])
 
 
 def _calm(structure: LiftedModels, values: Sequence[float]) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from workers import models
+from workers.cohorts.batches import Batches
 from workers.cohorts.layout import Layout, layout_of
 from workers.cohorts.program import ACTIVATIONS, EVALUATION_ROWS, SUMS, first_slots, program
-from workers.cohorts.source import Source, Table
-from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, Span, named, order
+from workers.cohorts.source import Source
+from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.contract import Member
 
 MOST_NUMBERS = 1_000_000  # weights in a stack: beyond the caches of a core, members are faster alone (measured)
@@ -41,34 +43,37 @@ class Family:
         )
 
     @property
-    def batches(self) -> int:
-        return -(-self.source.train.rows // self.batch_size)
+    def width(self) -> int:
+        return max(1, min(MOST_NUMBERS // self.layout.size, MOST_ACTIVATIONS // self._activations))
 
     @property
     def most(self) -> int:
-        return max(1, min(MOST_NUMBERS // self.layout.size, MOST_ACTIVATIONS // self._activations))
+        if self.source.rows is None:
+            return self.width
+        return max(self.width, sharing(self.layout.size * self.batch_size))
 
-    def steps(self, members: int) -> int:  # noqa: ARG002 - a call of so small networks is short
-        return STEPS
+    def training(self, epoch: int, members: int) -> Iterator[Batches]:  # noqa: ARG002
+        return self.source.train.training(self.batch_size, STEPS, self.source.seed, epoch)
+
+    def validation(self, members: int) -> Iterator[Batches]:  # noqa: ARG002
+        return self.source.validation.evaluation(EVALUATION_ROWS, STEPS)
 
     def begin(self, members: int) -> Any:
         return tf.zeros([members, SUMS])
 
-    def train(self, rows: Rows, hyper: Any, span: Span, sums: Any) -> tuple[Rows, Any]:
-        source = self.source
+    def train(self, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any) -> tuple[Rows, Any]:
         weights, slots, sums = self._program.train(
-            rows[0], hyper, *self._constants(), *_tensors(source.train), rows[1:],
-            order(source.train.rows, source.seed, span.epoch), span.first, span.last, self.batch_size,
-            list(models.OPTIMIZERS).index(self.optimizer), span.epoch * self.batches,
-            tf.constant([source.seed, span.epoch], tf.int64), sums,
+            rows[0], hyper, *self._constants(), *batches.data, rows[1:], batches.order, batches.batch,
+            list(models.OPTIMIZERS).index(self.optimizer), done, tf.constant(self.source.seed, tf.int64), sums,
         )  # fmt: skip
         return (weights, *slots), sums
 
-    def end(self, weights: Any, hyper: Any, sums: Any) -> list[dict[str, float]]:
-        source = self.source
-        validated = self._program.evaluate(weights, hyper, *self._constants(), *_tensors(source.validation))
-        trained, checked = sums.numpy() / source.train.rows, validated.numpy() / source.validation.rows
-        return [self._named("", *own) | self._named("val_", *val) for own, val in zip(trained, checked, strict=True)]
+    def evaluate(self, weights: Any, hyper: Any, batches: Batches, sums: Any) -> Any:
+        return sums + self._program.evaluate(weights, hyper, *self._constants(), *batches.data)
+
+    def results(self, trained: Any, checked: Any) -> list[dict[str, float]]:
+        own, val = ((sums[:, :-1] / sums[:, -1:]).numpy() for sums in (trained, checked))
+        return [self._named("", *one) | self._named("val_", *two) for one, two in zip(own, val, strict=True)]
 
     def shapes(self) -> list[tuple[int, ...]]:
         return [(self.layout.size,)] * 4
@@ -98,12 +103,9 @@ def begun(member: Member, source: Source) -> tuple[Family, tuple[float, ...], li
     """A trial's structure, its lifted numbers, and its weights, best weights and slots before the first step."""
     params = models.complete(member.params)
     outputs = int(source.offset.shape[0])
-    layout = layout_of(params, int(source.train.x.shape[1]), outputs)
-    structure = Family(layout, params["activation"], params["optimizer"], params["batch_size"], source)
+    layout = layout_of(params, source.inputs, outputs)
+    rows = source.rows or params["batch_size"]
+    structure = Family(layout, params["activation"], params["optimizer"], rows, source)
     hyper = (params["learning_rate"], params["l1"], params["l2"], params["dropout"])
     weights = tf.constant(layout.initial(member.seed, params["dropout"] > 0))
     return structure, hyper, [weights, weights, *first_slots(params["optimizer"], weights)]
-
-
-def _tensors(table: Table) -> tuple[Any, Any, Any]:
-    return table.x, table.y, table.weight

@@ -18,13 +18,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from workers.cohorts.batches import Batches, feed_of
 from workers.cohorts.lifted_program import LiftedProgram
 from workers.cohorts.lifting import Lifted
-from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, Span, named, order
+from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.data import Parts
 from workers.failures import CannotStack
-from workers.feeding import EVALUATION_ROWS, tensors
-from workers.training import steps_per_execution
+from workers.feeding import EVALUATION_ROWS, head, spec
+from workers.training import steps_per_execution, work_per_row
 from workers.user_code import in_use
 
 MOST_NUMBERS = 250_000  # weights in a stack: of larger ones members are faster one at a time (docs/cohorts.md)
@@ -34,15 +35,16 @@ MOST_PATTERNS = 8  # kept per process, about 20 MiB each
 
 
 class Pattern:
-    """What members with an equal rest share: a model to compute with, and the two compiled functions."""
+    """What members with an equal rest share: a model to compute with, and the compiled functions."""
 
     def __init__(self, model: keras.Model, parts: Parts) -> None:
         """Trace the program. Raises CannotStack, or whatever the model raises while it is traced."""
         self.model = model
-        self._build_metrics(tensors(parts.train)[0])
+        self._build_metrics(head(parts.train).batches[0])
         self._trained = [*model.trainable_weights, *model.non_trainable_weights]
         self.numbers: int = sum(math.prod(weight.shape) for weight in self._trained)
         self.activations: int = sum(map(_outputs, model._flatten_layers(include_self=False)))
+        self.work = work_per_row(model)
         self.vectorized = FEWEST * self.numbers <= MOST_NUMBERS
         if self.vectorized:
             try:
@@ -70,12 +72,12 @@ class Pattern:
         self.program = program = LiftedProgram(self.model, self.vectorized)
         row = tf.zeros([self.numbers])
         slots = tuple(_rows(slot) for slot in program.slots(row))
-        number, pair = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int64)
-        sums, weights, hyper = program.begin(1)[0], _rows(row), tf.TensorSpec([None, program.lifted], tf.float64)
-        train, validation = (tf.nest.map_structure(_open, tensors(part)[0]) for part in (parts.train, parts.validation))
-        numbers = tf.TensorSpec([None], tf.int64), *[number] * 4, pair, _rows(sums)
-        self.train = _compiled(program.train, [(weights, *slots), hyper, train, *numbers])
-        self.end = _compiled(program.end, [weights, hyper, validation, number, _rows(sums), _rows(sums)])
+        number, order, seed = tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64)
+        weights, hyper = _rows(row), tf.TensorSpec([None, program.lifted], tf.float64)
+        data, sums = spec(parts.train), _rows(program.begin(1)[0])
+        self.train = _compiled(program.train, [(weights, *slots), hyper, data, order, number, number, seed, sums])
+        self.evaluate = _compiled(program.evaluate, [weights, hyper, spec(parts.validation), number, sums])
+        self.results = _compiled(program.results, [sums])
 
 
 @dataclass(frozen=True)
@@ -98,40 +100,58 @@ class LiftedModels:
         return "it is too large, or has an operation that computes one model at a time"
 
     @property
-    def batches(self) -> int:
-        return math.ceil(self.train_rows / self.batch_size)
-
-    @property
-    def most(self) -> int:
+    def width(self) -> int:
         if not self.pattern.vectorized:
             return 1
         room = MOST_ACTIVATIONS // (self.pattern.activations * self.batch_size)
         return max(1, min(MOST_NUMBERS // self.pattern.numbers, room))
 
-    def steps(self, members: int) -> int:
-        return steps_per_execution(self.pattern.model, self.batch_size * members)
+    @property
+    def most(self) -> int:
+        if self.parts.train.dataset is None:
+            return self.width
+        return max(self.width, sharing(self.pattern.work * self.batch_size))
+
+    def training(self, epoch: int, members: int) -> Iterator[Batches]:
+        feed = feed_of(self.parts.train, "train")
+        return feed.training(self.batch_size, self._steps(members), self.seed, epoch)
+
+    def validation(self, members: int) -> Iterator[Batches]:
+        room = MOST_ACTIVATIONS // (self.pattern.activations * min(members, self.width))
+        batch = max(self.batch_size, min(EVALUATION_ROWS, room))
+        return feed_of(self.parts.validation, "validation").evaluation(batch, self._steps(members))
+
+    def _steps(self, members: int) -> int:
+        return steps_per_execution(self.pattern.work, self.batch_size * members)
 
     def begin(self, members: int) -> Any:
         return self.pattern.program.begin(members)
 
-    def train(self, rows: Rows, hyper: Any, span: Span, sums: Any) -> tuple[Rows, Any]:
-        data, count = tensors(self.parts.train)
-        noise = tf.constant([self.seed, span.epoch], tf.int64)
-        done: tuple[Rows, Any] = self.pattern.train(
-            rows, hyper, data, order(count, self.seed, span.epoch), span.first, span.last, self.batch_size,
-            span.epoch * self.batches, noise, sums,
-        )  # fmt: skip
-        return done
+    def train(self, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any) -> tuple[Rows, Any]:
+        seed = tf.constant(self.seed, tf.int64)
+        trained: tuple[Rows, Any] = self.pattern.train(
+            rows, hyper, batches.data, batches.order, batches.batch, done, seed, sums
+        )
+        return trained
 
-    def end(self, weights: Any, hyper: Any, sums: Any) -> list[dict[str, float]]:
-        data, rows = tensors(self.parts.validation)
-        room = MOST_ACTIVATIONS // (self.pattern.activations * len(weights))
-        batch = max(self.batch_size, min(EVALUATION_ROWS, room))
-        both = self.pattern.end(weights, hyper, data, batch, sums, self.begin(len(weights)))
-        trained, checked = (numbers_of(*results) for results in both)
-        own = [named("", data / self.train_rows, penalty / self.train_rows, rest) for data, penalty, rest in trained]
-        val = [named("val_", data / rows, penalty / rows, rest) for data, penalty, rest in checked]
-        return [first | second for first, second in zip(own, val, strict=True)]
+    def evaluate(self, weights: Any, hyper: Any, batches: Batches, sums: Any) -> Any:
+        return self.pattern.evaluate(weights, hyper, batches.data, batches.batch, sums)
+
+    def results(self, trained: Any, checked: Any) -> list[dict[str, float]]:
+        both = zip(self.numbers(trained), self.numbers(checked), strict=True)
+        return [named("", *own) | named("val_", *val) for own, val in both]
+
+    def numbers(self, sums: Any) -> list[tuple[float, float, dict[str, float]]]:
+        """By member the data loss, the penalty and the metrics that these sums have come to."""
+        found = []
+        width = len(sums) if self.pattern.vectorized else 1
+        for first in range(0, len(sums), width):
+            scores, metrics = self.pattern.results(sums[first : first + width])
+            columns = {name: values.numpy() for name, values in metrics.items()}
+            for place, (data, penalty) in enumerate(scores.numpy()):
+                rest = {name: float(values[place]) for name, values in columns.items()}
+                found.append((float(data), float(penalty), rest))
+        return found
 
     def shapes(self) -> list[tuple[int, ...]]:
         slots = self.pattern.program.slots(tf.zeros([self.pattern.numbers]))
@@ -139,12 +159,6 @@ class LiftedModels:
 
     def arrays(self, row: np.ndarray) -> list[np.ndarray]:
         return self.pattern.arrays(row)
-
-    @property
-    def train_rows(self) -> int:
-        """Rows that are trained on."""
-        _, rows = tensors(self.parts.train)
-        return rows
 
 
 def row_of(model: keras.Model) -> np.ndarray:
@@ -178,19 +192,9 @@ def keep(lifted: Lifted, parts: Parts, found: Pattern | CannotStack) -> None:
 
 
 def _key(lifted: Lifted, parts: Parts) -> Any:
-    specs = [tf.nest.map_structure(_open, tensors(part)[0]) for part in (parts.train, parts.validation)]
+    specs = [spec(part) for part in (parts.train, parts.validation)]
     code = in_use() if lifted.custom else ()  # another study's class of the same name is another one
     return lifted.rest, str(specs), code
-
-
-def numbers_of(scores: Any, results: dict[str, Any]) -> list[tuple[float, float, dict[str, float]]]:
-    """Per member data loss and penalty, times rows, and its metrics."""
-    names, columns = list(results), [value.numpy() for value in results.values()]
-    members = enumerate(scores.numpy())
-    return [
-        (float(data), float(penalty), {name: float(column[place]) for name, column in zip(names, columns, strict=True)})
-        for place, (data, penalty) in members
-    ]
 
 
 def _outputs(layer: Any) -> int:
@@ -212,10 +216,6 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
-
-
-def _open(tensor: Any) -> tf.TensorSpec:
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
 
 def _rows(row: Any) -> tf.TensorSpec:

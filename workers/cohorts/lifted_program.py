@@ -2,8 +2,8 @@
 
 The members' models have one structure, so one model, the pattern, computes for all: its variables are replaced by a
 member's numbers while it is called. Where every operation has a vectorized form, all members are computed at once
-(`tf.vectorized_map`); where one has none, as convolutions and recurrent layers, a stack holds one member, which still
-spares it a trace of its own. The gradient of the sum of the members' losses is each member's own gradient.
+(`tf.vectorized_map`); where one has none, as convolutions and recurrent layers, one member is computed at a time, which
+still spares it a trace of its own. The gradient of the sum of the members' losses is each member's own gradient.
 
 K members, W weights each, the first P of them trained. `weights` (K, W), `hyper` (K, H) as columns.Columns has it.
 """
@@ -33,7 +33,7 @@ _F, _N = tf.float32, tf.int64
 
 
 class LiftedProgram:
-    """The arithmetic of one pattern. `train` and `end` are to be compiled with the number of members left open."""
+    """The arithmetic of one pattern. Its functions are to be compiled with the number of members left open."""
 
     def __init__(self, pattern: keras.Model, vectorized: bool) -> None:
         """`pattern`: a compiled model whose weights and metrics exist."""
@@ -45,7 +45,7 @@ class LiftedProgram:
         self._trained, self._fixed = pattern.trainable_weights, pattern.non_trainable_weights
         self._counted = pattern._compile_metrics.variables if pattern._compile_metrics is not None else []
         counts = [np.asarray(variable, "float32").ravel() for variable in self._counted]
-        self._zero = np.concatenate([np.zeros(2, "float32"), *counts])  # most metrics begin with 0, but not all
+        self._zero = np.concatenate([np.zeros(3, "float32"), *counts])  # most metrics begin with 0, but not all
         self._sizes = list(map(_size, self._trained))
         self.trained = sum(self._sizes)
 
@@ -54,18 +54,17 @@ class LiftedProgram:
         return self._update.slots(weights[: self.trained], self.settings)
 
     def begin(self, members: int) -> Any:
-        """What an epoch adds up (K, 2 + ...): data loss and penalty, times rows, and what the metrics count."""
+        """What an epoch adds up (K, 3 + ...): data loss and penalty, times rows; rows; and what the metrics count."""
         return tf.tile(tf.constant(self._zero)[None], [members, 1])
 
     def train(
-        self, rows: Rows, hyper: Any, data: Any, order: Any, first: Any, last: Any, batch: Any, done: Any, noise: Any,
-        sums: Any,
-    ) -> tuple[Rows, Any]:  # fmt: skip
-        """Train on the batches `first` to `last`, which stand in `order`; `data`: what `fit` takes, as tensors.
+        self, rows: Rows, hyper: Any, data: Any, order: Any, batch: Any, done: Any, seed: Any, sums: Any
+    ) -> tuple[Rows, Any]:
+        """Train on the rows in `order`, `batch` of them at a time; `data`: what `fit` takes, as tensors.
 
-        `done`: steps that the members have made before batch 0 of this epoch. `noise`: (seed, epoch) of the noise.
+        `done`: steps that the members have made before. `seed`: of the noise.
         """
-        numbers = self.columns.split(hyper)
+        numbers, batches = self.columns.split(hyper), (tf.shape(order)[0] + batch - 1) // batch
         strengths = (
             self._per_number(numbers.l1),
             self._per_number(numbers.l2),
@@ -75,29 +74,26 @@ class LiftedProgram:
         def body(step: Any, trained: Any, fixed: Any, slots: Any, sums: Any) -> Any:
             chosen = order[step * batch : (step + 1) * batch]
             taken = tf.nest.map_structure(lambda array: tf.gather(array, chosen), data)
-            seed = tf.stack([noise[0], noise[1] * 2**20 + tf.cast(step, _N)])
+            noise = tf.stack([seed, tf.cast(done + step, _N)])
             parts = self._parts(trained, self._trained)
             with tf.GradientTape() as tape:
                 tape.watch(parts)
-                losses, added, fixed, counts = self._members(parts, fixed, sums[:, 2:], taken, numbers, seed)
+                losses, added, fixed, counts = self._members(parts, fixed, sums[:, 3:], taken, numbers, noise)
                 total = tf.reduce_sum(losses + added)
             gradients = tape.gradient(total, parts, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             flat = self._joined(map(tf.convert_to_tensor, gradients))
             of_weights, flat = penalized(trained, flat, *strengths)
             trained, slots = self._step(trained, flat, slots, numbers, done + step)
-            scores = sums[:, :2] + tf.cast(tf.shape(chosen)[0], _F) * tf.stack([losses, of_weights + added], 1)
-            return step + 1, trained, fixed, slots, tf.concat([scores, counts], 1)
+            sums = _added(sums, tf.shape(chosen)[0], losses, of_weights + added, counts)
+            return step + 1, trained, fixed, slots, sums
 
-        start = (first, rows[0][:, : self.trained], rows[0][:, self.trained :], tuple(rows[1:]), sums)
-        ended = tf.while_loop(lambda step, *_: step < last, body, start, parallel_iterations=1)
+        start = (0, rows[0][:, : self.trained], rows[0][:, self.trained :], tuple(rows[1:]), sums)
+        ended = tf.while_loop(lambda step, *_: step < batches, body, start, parallel_iterations=1)
         _, trained, fixed, slots, sums = ended
         return (tf.concat([trained, fixed], 1), *slots), sums
 
-    def end(self, weights: Any, hyper: Any, data: Any, batch: Any, trained: Any, sums: Any) -> tuple[Any, Any]:
-        """Evaluate on `data` in batches; the results of the epoch's training and of this evaluation.
-
-        `trained`: the sums of the epoch's training. `sums`: what an evaluation begins with.
-        """
+    def evaluate(self, weights: Any, hyper: Any, data: Any, batch: Any, sums: Any) -> Any:
+        """Evaluate on `data` in batches; new sums."""
         rows = tf.shape(tf.nest.flatten(data)[0])[0]
         numbers = self.columns.split(hyper)
         parts, fixed = self._parts(weights[:, : self.trained], self._trained), weights[:, self.trained :]
@@ -105,14 +101,12 @@ class LiftedProgram:
 
         def body(step: Any, sums: Any) -> Any:
             taken = tf.nest.map_structure(lambda array: array[step * batch : (step + 1) * batch], data)
-            losses, added, _, counts = self._members(parts, fixed, sums[:, 2:], taken, numbers, None)
-            count = tf.cast(tf.shape(tf.nest.flatten(taken)[0])[0], _F)
-            scores = sums[:, :2] + count * tf.stack([losses, of_weights + added], 1)
-            return step + 1, tf.concat([scores, counts], 1)
+            losses, added, _, counts = self._members(parts, fixed, sums[:, 3:], taken, numbers, None)
+            count = tf.shape(tf.nest.flatten(taken)[0])[0]
+            return step + 1, _added(sums, count, losses, of_weights + added, counts)
 
         batches = (rows + batch - 1) // batch
-        _, sums = tf.while_loop(lambda step, _: step < batches, body, (0, sums), parallel_iterations=1)
-        return self._results(trained), self._results(sums)
+        return tf.while_loop(lambda step, _: step < batches, body, (0, sums), parallel_iterations=1)[1]
 
     def _members(
         self, parts: Any, fixed: Any, counts: Any, taken: Any, numbers: Numbers, seed: Any
@@ -173,21 +167,29 @@ class LiftedProgram:
 
     def _per_number(self, per_weight: Any) -> Any:
         """A strength per variable (K, variables) as one per number (K, P)."""
-        return tf.repeat(per_weight, self._sizes, axis=1)
+        members, columns = tf.shape(per_weight)[0], tf.split(per_weight, len(self._sizes), axis=1)
+        sized = zip(columns, self._sizes, strict=True)
+        return tf.concat([tf.broadcast_to(column, [members, size]) for column, size in sized], 1)
 
-    def _results(self, sums: Any) -> tuple[Any, dict[str, Any]]:
-        """Data loss and penalty, times rows (K, 2), and by name what the metrics have come to (K,)."""
-        metrics = self._model._compile_metrics
+    def results(self, sums: Any) -> tuple[Any, dict[str, Any]]:
+        """Data loss and penalty (K, 2), and by name what the metrics have come to (K,)."""
+        metrics, scores = self._model._compile_metrics, sums[:, :2] / sums[:, 2:3]
         if metrics is None:
-            return sums[:, :2], {}
+            return scores, {}
 
         def member(counts: Any) -> Any:
             with keras.StatelessScope(_unflat(self._counted, counts)):
                 return {name: value for name, value in metrics.result().items() if len(value.shape) == 0}
 
         if self._vectorized:
-            return sums[:, :2], tf.vectorized_map(member, sums[:, 2:])
-        return sums[:, :2], {name: value[None] for name, value in member(sums[0, 2:]).items()}
+            return scores, tf.vectorized_map(member, sums[:, 3:])
+        return scores, {name: value[None] for name, value in member(sums[0, 3:]).items()}
+
+
+def _added(sums: Any, rows: Any, losses: Any, penalties: Any, counts: Any) -> Any:
+    """The sums of an epoch with those of a batch of `rows` rows, whose `counts` go on from the last ones."""
+    scores = tf.cast(rows, _F) * tf.stack([losses, penalties, tf.ones_like(losses)], 1)
+    return tf.concat([sums[:, :3] + scores, counts], 1)
 
 
 def _size(variable: Any) -> int:

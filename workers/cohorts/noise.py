@@ -1,7 +1,7 @@
 """Noise that all members of a stack share, each cut at its own rate: comparisons are paired.
 
 Keras' layers draw from a generator of their own, which no vectorized program can do per member. Here a layer's draw
-depends on the study's seed, the epoch, the batch and the layer's place alone. For a rate of 0 nothing is changed.
+depends on the study's seed, the step and the layer's place alone. For a rate of 0 nothing is changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def common_noise(model: keras.Model, rates: Any, seed: Any) -> Iterator[None]:
     Args:
         model: its layers call what is given here instead of their own method.
         rates: of each noisy layer its rate or deviation, in their order; numbers or scalar tensors.
-        seed: two int64, of the batch; each layer makes its own of it.
+        seed: two int64, of the step; each layer makes its own of it.
     """
     layers = noisy_layers(model)
     for place, layer in enumerate(layers):

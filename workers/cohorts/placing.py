@@ -22,6 +22,7 @@ from workers.cohorts.structure import Structure
 from workers.contract import Assignment, Member, Training
 from workers.data import Parts
 from workers.failures import CannotStack, sentence_of
+from workers.feeding import head
 from workers.seeds import set_seeds
 from workers.training import BATCH_SIZE
 
@@ -78,7 +79,7 @@ def _models(members: Sequence[Member], training: Training, parts: Parts) -> tupl
         except Exception as error:
             reasons[member.trial] = str(error) if isinstance(error, CannotStack) else sentence_of(error)
             continue
-        groups[specimen.lifted.rest, batch_size(member.params)].append(specimen)
+        groups[specimen.lifted.rest, batch_size(member.params, parts)].append(specimen)
     found: dict[int, Place] = {}
     for (_, size), specimens in groups.items():
         placed, others = place_group(specimens, size, training, parts)
@@ -151,15 +152,19 @@ def _begun(structure: LiftedModels, specimen: Specimen) -> Place:
     return Place(structure, specimen.lifted.values, [weights, weights, *slots])
 
 
-def batch_size(params: Mapping[str, Any]) -> int:
-    """Rows per step of a trial of a user's model."""
+def batch_size(params: Mapping[str, Any], parts: Parts) -> int:
+    """Rows per step of a trial of a user's model; of a dataset those of its first batch."""
+    if parts.train.dataset is not None:
+        return head(parts.train).rows
     return int(params.get("batch_size", BATCH_SIZE))
 
 
 def reason_against_models(parts: Parts) -> str | None:
     """None where stacks can train users' models on this data, else why not."""
-    if parts.train.dataset is not None or parts.validation.dataset is not None:
-        return "the data is a tf.data.Dataset"
+    datasets = [part.dataset for part in (parts.train, parts.validation) if part.dataset is not None]
+    for leaf in tf.nest.flatten([dataset.element_spec for dataset in datasets]):
+        if not isinstance(leaf, tf.TensorSpec) or leaf.shape.rank is None:
+            return "the tf.data.Dataset yields something else than tensors whose number of axes is known"
     if keras.config.dtype_policy().name != "float32":
         return f"Keras computes in {keras.config.dtype_policy().name}"
     return None

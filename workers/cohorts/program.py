@@ -38,7 +38,7 @@ ACTIVATIONS: dict[str, Any] = {
 """By the names of the `mlp` space; a test holds that both have the same ones."""
 
 EVALUATION_ROWS = 512  # rows per batch of an evaluation: the sums do not depend on it
-SUMS = 3  # per member: data loss, penalty and metric, each times the rows it was averaged over
+SUMS = 4  # per member: data loss, penalty and metric, each times the rows it was averaged over, and these rows
 
 Loss = Literal["sparse", "one_hot", "squared"]
 
@@ -65,8 +65,8 @@ def program(depth: int, loss: Loss) -> Program:
     shape = [tf.TensorSpec([depth + 2], _I), tf.TensorSpec([3 * (depth + 1)], _I), tf.TensorSpec([None], _F)]
     scale = [tf.TensorSpec([None], _F), tf.TensorSpec([None], _F)]
     common = [_ROWS, _HYPER, *shape, scalar, *scale, *data]
-    noise = tf.TensorSpec([2], _N)
-    training = [(_ROWS, _ROWS), order, *[scalar] * 5, noise, _ROWS]
+    seed = tf.TensorSpec([], _N)
+    training = [(_ROWS, _ROWS), order, *[scalar] * 3, seed, _ROWS]
     compiled = tf.function(network.train, autograph=False, input_signature=[*common, *training])
     return Program(compiled, tf.function(network.evaluate, autograph=False, input_signature=common))
 
@@ -84,23 +84,24 @@ class _Network:
 
     def train(
         self, weights: Any, hyper: Any, dims: Any, sizes: Any, penalized: Any, activation: Any, offset: Any, scale: Any,
-        x: Any, y: Any, row_weight: Any, slots: Any, order: Any, first: Any, last: Any, batch: Any, optimizer: Any,
-        done: Any, noise: Any, sums: Any,
+        x: Any, y: Any, row_weight: Any, slots: Any, order: Any, batch: Any, optimizer: Any, done: Any, seed: Any,
+        sums: Any,
     ) -> tuple[Any, Any, Any]:  # fmt: skip
-        """Train on the batches `first` to `last`, which stand in `order`. Returns weights, slots and sums (K, 3).
+        """Train on the rows in `order`, `batch` of them at a time. Returns weights, slots and sums (K, SUMS).
 
-        `done`: steps that the members have made before batch 0 of this epoch. `noise`: (seed, epoch) of the dropout.
+        `done`: steps that the members have made before. `seed`: of the dropout.
         """
         rates, hyper = hyper[:, :1], tf.cast(hyper, _F)
+        batches = (tf.shape(order)[0] + batch - 1) // batch
 
         def body(step: Any, weights: Any, slots: Any, sums: Any) -> Any:
             rows = order[step * batch : (step + 1) * batch]
             taken = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
-            seed = tf.stack([noise[0], noise[1] * 2**20 + tf.cast(step, _N)])
+            noise = tf.stack([seed, tf.cast(done + step, _N)])
             parts = self._parts(weights, dims, sizes)
             with tf.GradientTape() as tape:
                 tape.watch(parts)
-                out = self._outputs(parts, taken[0], activation, hyper[:, 3], seed)
+                out = self._outputs(parts, taken[0], activation, hyper[:, 3], noise)
                 losses, metric = self._scores(out, taken[1], taken[2], offset, scale)
                 total = tf.reduce_sum(losses)
             gradients = tape.gradient(total, parts, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -108,17 +109,17 @@ class _Network:
             penalty, flat = _penalized(weights, flat, hyper, penalized)
             weights, slots = _stepped(optimizer, weights, flat, slots, rates, done + step)
             count = tf.cast(tf.shape(rows)[0], _F)
-            return step + 1, weights, slots, sums + count * tf.stack([losses, penalty, metric], 1)
+            return step + 1, weights, slots, sums + count * _with_ones(losses, penalty, metric)
 
-        start = (first, weights, slots, sums)
-        _, weights, slots, sums = tf.while_loop(lambda step, *_: step < last, body, start, parallel_iterations=1)
+        start = (0, weights, slots, sums)
+        _, weights, slots, sums = tf.while_loop(lambda step, *_: step < batches, body, start, parallel_iterations=1)
         return weights, slots, sums
 
     def evaluate(
         self, weights: Any, hyper: Any, dims: Any, sizes: Any, penalized: Any, activation: Any, offset: Any, scale: Any,
         x: Any, y: Any, row_weight: Any,
     ) -> Any:  # fmt: skip
-        """The sums (K, 3) over all rows."""
+        """The sums (K, SUMS) over all rows."""
         hyper = tf.cast(hyper, _F)
         rows = tf.shape(x)[0]
         parts = self._parts(weights, dims, sizes)
@@ -128,7 +129,7 @@ class _Network:
             taken = slice(step * EVALUATION_ROWS, (step + 1) * EVALUATION_ROWS)
             out = self._outputs(parts, x[taken], activation, None, None)
             losses, metric = self._scores(out, y[taken], row_weight[taken], offset, scale)
-            return step + 1, sums + tf.cast(tf.shape(x[taken])[0], _F) * tf.stack([losses, penalty, metric], 1)
+            return step + 1, sums + tf.cast(tf.shape(x[taken])[0], _F) * _with_ones(losses, penalty, metric)
 
         batches = (rows + EVALUATION_ROWS - 1) // EVALUATION_ROWS
         sums = tf.zeros([tf.shape(weights)[0], SUMS])
@@ -169,6 +170,11 @@ class _Network:
             else:
                 error = tf.nn.softmax_cross_entropy_with_logits(tf.broadcast_to(y, tf.shape(out)), out)
         return tf.reduce_mean(error * row_weight, -1), tf.reduce_mean(metric, -1)
+
+
+def _with_ones(*columns: Any) -> Any:
+    """The columns (K,) and one of ones, (K, columns + 1)."""
+    return tf.stack([*columns, tf.ones_like(columns[0])], 1)
 
 
 def _bound(function: Any, *arguments: Any) -> Any:

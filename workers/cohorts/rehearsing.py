@@ -44,7 +44,7 @@ def liftable(training: Training, space: Space, parts: Parts) -> tuple[str, ...]:
         raise CannotStack("no parameter of the space is one in which stacked models may differ")
     moved = {name: found.get(name, value) for name, value in corners[0].items()}
     pair = [specimens[0], _specimen(moved, training, parts, 1)]
-    _, reasons = place_group(pair, batch_size(corners[0]), training, parts)
+    _, reasons = place_group(pair, batch_size(corners[0], parts), training, parts)
     if reasons:
         raise CannotStack(next(iter(reasons.values())))
     return tuple(found)

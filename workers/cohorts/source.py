@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -11,31 +12,22 @@ import numpy as np
 import tensorflow as tf
 
 from workers import models
+from workers.cohorts.batches import Feed, Resident, Streamed
 from workers.cohorts.program import Loss
 from workers.data import Part, Parts
+from workers.feeding import head
 
-_CACHE: weakref.WeakKeyDictionary[Part, Any] = weakref.WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Table:
-    """A part of the data: inputs (rows, width), targets, a weight per row."""
-
-    x: Any
-    y: Any
-    weight: Any
-
-    @property
-    def rows(self) -> int:
-        return int(self.x.shape[0])
+_CACHE: weakref.WeakKeyDictionary[Part, Feed] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Source:
-    """What every stack of a study trains on."""
+    """What every stack of a study trains on: batches of inputs (rows, width), targets, and a weight per row."""
 
-    train: Table
-    validation: Table
+    train: Feed
+    validation: Feed
+    inputs: int  # columns
+    rows: int | None  # of a batch, where the data is in batches
     loss: Loss
     metric: str  # "accuracy" or "mae"
     offset: Any  # (outputs,) float32: what a regression's last layer adds; zeros for classes
@@ -45,14 +37,18 @@ class Source:
 
 def reason_against(parts: Parts) -> str | None:
     """None where stacks can train on this data, else why not."""
-    if parts.train.dataset is not None or parts.validation.dataset is not None:
-        return "the data is a tf.data.Dataset"
     if parts.task not in ("classification", "regression"):
         return "the data says neither classes nor numbers"
-    if not hasattr(parts.train.x, "shape") or np.ndim(parts.train.x) < 2:
-        return "the data has several inputs"
     if keras.config.dtype_policy().name != "float32":
         return f"Keras computes in {keras.config.dtype_policy().name}"
+    shape = parts.input_shape
+    if not isinstance(shape, tuple) or not shape or any(isinstance(axis, tuple) for axis in shape):
+        return "the data has several inputs"
+    if parts.train.dataset is None:
+        return None
+    _, y, *_ = parts.train.dataset.element_spec
+    if None in shape or (parts.classes is not None and not y.dtype.is_integer):
+        return "the tf.data.Dataset has inputs of no fixed shape, or classes that are no numbers"
     return None
 
 
@@ -67,8 +63,10 @@ def source_of(parts: Parts, seed: int) -> Source:
     elif models.one_hot(parts):
         loss = "one_hot"
     return Source(
-        train=_table(parts.train, loss),
-        validation=_table(parts.validation, loss),
+        train=_feed(parts.train, "train", loss),
+        validation=_feed(parts.validation, "validation", loss),
+        inputs=math.prod(parts.input_shape),
+        rows=None if parts.train.dataset is None else head(parts.train).rows,
         loss=loss,
         metric="mae" if loss == "squared" else "accuracy",
         offset=tf.constant(offset, tf.float32),
@@ -77,12 +75,30 @@ def source_of(parts: Parts, seed: int) -> Source:
     )
 
 
-def _table(part: Part, loss: Loss) -> Table:
+def _feed(part: Part, name: str, loss: Loss) -> Feed:
     if part not in _CACHE:
-        x = np.asarray(part.x, "float32")
-        y = np.asarray(part.y, "int64").reshape(-1) if loss == "sparse" else np.asarray(part.y, "float32")
-        weight = np.ones(len(x), "float32") if part.weight is None else np.asarray(part.weight, "float32").reshape(-1)
-        flat = x.reshape(len(x), -1)
-        _CACHE[part] = Table(*map(tf.constant, (flat, y if y.ndim != 1 or loss == "sparse" else y[:, None], weight)))
-    table: Table = _CACHE[part]
-    return table
+        _CACHE[part] = _resident(part, loss) if part.dataset is None else _streamed(part, name, loss)
+    return _CACHE[part]
+
+
+def _resident(part: Part, loss: Loss) -> Resident:
+    x = np.asarray(part.x, "float32")
+    y = np.asarray(part.y, "int64").reshape(-1) if loss == "sparse" else np.asarray(part.y, "float32")
+    weight = np.ones(len(x), "float32") if part.weight is None else np.asarray(part.weight, "float32").reshape(-1)
+    flat = x.reshape(len(x), -1)
+    targets = y if y.ndim != 1 or loss == "sparse" else y[:, None]
+    return Resident(tuple(map(tf.constant, (flat, targets, weight))))
+
+
+def _streamed(part: Part, name: str, loss: Loss) -> Streamed:
+    def flat(x: Any, y: Any, weight: Any = None) -> Any:
+        rows = tf.shape(x)[0]
+        targets = tf.reshape(tf.cast(y, tf.int64), [rows]) if loss == "sparse" else tf.cast(y, tf.float32)
+        weights = tf.ones([rows]) if weight is None else tf.reshape(tf.cast(weight, tf.float32), [rows])
+        return (
+            tf.reshape(tf.cast(x, tf.float32), [rows, math.prod(x.shape[1:])]),
+            targets if loss == "sparse" else tf.reshape(targets, [rows, math.prod(y.shape[1:])]),
+            weights,
+        )
+
+    return Streamed(part.dataset.map(tf.autograph.experimental.do_not_convert(flat)), name)

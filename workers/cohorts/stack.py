@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from workers.cohorts.structure import Span, Structure
+from workers.cohorts.batches import Batches
+from workers.cohorts.structure import Rows, Structure
 from workers.gate import Lane
 from workers.progress import Progress
 
@@ -30,8 +31,9 @@ class Stack:
     """K members of one structure. The rows of weights, best weights and slots belong to `seats` in order."""
 
     def __init__(self, structure: Structure, seats: Sequence[Seat], rows: Sequence[Sequence[Any]]) -> None:
-        """`rows`: of each member its weights, its best weights and its slots. All are at the same epoch."""
-        self.structure, self.epoch = structure, seats[0].progress.epoch
+        """`rows`: of each member its weights, its best weights and its slots. All are at the same epoch and step."""
+        self.structure = structure
+        self.epoch, self.steps = seats[0].progress.epoch, seats[0].progress.steps
         self.seats = list(seats)
         self.weights, self.best, *self.slots = (tf.stack(item) for item in zip(*rows, strict=True))
         self._hyper = tf.constant([seat.hyper for seat in seats], tf.float64)
@@ -39,25 +41,55 @@ class Stack:
 
     def begin_epoch(self) -> None:
         """Start counting anew."""
-        self._batch = 0  # batches of this epoch that are done
+        members = len(self.seats)
         self.seconds = 0.0  # spent on this epoch so far
-        self._sums = self.structure.begin(len(self.seats))
+        self._training = self.structure.training(self.epoch, members)
+        self._validation = self.structure.validation(members)
+        self._trained = self._checked = self.structure.begin(members)
 
     def train_some(self) -> bool:
-        """Train on the next batches of the epoch; whether it is over."""
-        batches, members = self.structure.batches, len(self.seats)
-        span = Span(self.epoch, self._batch, min(self._batch + self.structure.steps(members), batches))
-        rows, self._sums = self.structure.train((self.weights, *self.slots), self._hyper, span, self._sums)
-        self.weights, *self.slots = rows
-        self._batch = span.last
+        """Train on the next batches of the epoch, or evaluate on the next ones after them; whether it is over."""
+        if (batches := next(self._training, None)) is not None:
+            self._train(batches)
+        elif (batches := next(self._validation, None)) is not None:
+            self._evaluate(batches)
+        else:
+            return True
         for seat in self.seats:
-            seat.lane.batches += span.last - span.first
-        return span.last == batches
+            seat.lane.batches += batches.count
+        return False
 
     def end_epoch(self) -> list[dict[str, float]]:
-        """Evaluate; the metrics that Keras would report of the epoch that is over, per member."""
+        """The metrics that Keras would report of the epoch that is over, per member."""
         self.epoch += 1
-        return self.structure.end(self.weights, self._hyper, self._sums)
+        for seat in self.seats:
+            seat.progress.steps = self.steps
+        return self.structure.results(self._trained, self._checked)
+
+    def _train(self, batches: Batches) -> None:
+        def train(rows: Rows, hyper: Any, sums: Any) -> tuple[Rows, Any]:
+            return self.structure.train(rows, hyper, batches, self.steps, sums)
+
+        rows, self._trained = self._in_parts(train, (self.weights, *self.slots), self._hyper, self._trained)
+        self.weights, *self.slots = rows
+        self.steps += batches.count
+
+    def _evaluate(self, batches: Batches) -> None:
+        def evaluate(weights: Any, hyper: Any, sums: Any) -> Any:
+            return self.structure.evaluate(weights, hyper, batches, sums)
+
+        self._checked = self._in_parts(evaluate, self.weights, self._hyper, self._checked)
+
+    def _in_parts(self, compute: Callable[..., Any], *given: Any) -> Any:
+        """What `compute` makes of all members, some after the others where they are too many to compute at once."""
+        width, members = self.structure.width, len(self.seats)
+        if members <= width:
+            return compute(*given)
+        parts = [
+            compute(*tf.nest.map_structure(lambda item, first=first: item[first : first + width], given))
+            for first in range(0, members, width)
+        ]
+        return tf.nest.map_structure(lambda *items: tf.concat(items, 0), *parts)
 
     def remember(self, improved: Sequence[bool]) -> None:
         """Keep the present weights of these members as their best."""
@@ -79,8 +111,9 @@ class Stack:
             return
         self.seats = [self.seats[place] for place in places]
         rows = tf.constant(places, tf.int32)
-        taken = [tf.gather(item, rows) for item in (self.weights, self.best, self._hyper, self._sums, *self.slots)]
-        self.weights, self.best, self._hyper, self._sums, *self.slots = taken
+        kept = (self._hyper, self._trained, self._checked, self.weights, self.best, *self.slots)
+        taken = [tf.gather(item, rows) for item in kept]
+        self._hyper, self._trained, self._checked, self.weights, self.best, *self.slots = taken
 
     def drop(self, trials: Collection[int]) -> None:
         """Let these trials leave."""

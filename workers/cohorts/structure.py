@@ -6,11 +6,16 @@ Members of equal structure differ in their rows and in their `hyper`, the number
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
+
+from workers.cohorts.batches import Batches
+
+_LONGEST = 2e9
+"""Multiplications that a batch may cost all members of a stack that shares it, about a second on a core: a slice ends
+between two batches."""
 
 BYTES_PER_WEIGHT = 48
 """Of a member: its weights, its best ones, up to three slots, and once more while a step makes new ones."""
@@ -20,15 +25,6 @@ MOST_ACTIVATIONS = 2**24
 
 Rows = tuple[Any, ...]
 """The weights of a stack (K, W) and its optimizer's slots (K, ...)."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """Some batches of one epoch."""
-
-    epoch: int  # counts from 0
-    first: int
-    last: int  # the one after them
 
 
 class Structure(Protocol):
@@ -45,29 +41,37 @@ class Structure(Protocol):
         ...
 
     @property
-    def batches(self) -> int:
-        """Batches in an epoch."""
+    def width(self) -> int:
+        """How many members to compute at once: of more, some are computed after the others, which is faster."""
         ...
 
     @property
     def most(self) -> int:
-        """How many members a stack may hold before they would train faster in smaller ones."""
+        """How many members a stack may hold: `width`, or more where that spares them a pass over a dataset."""
         ...
 
-    def steps(self, members: int) -> int:
-        """How many batches to train in one call: between two calls a slice can end."""
+    def training(self, epoch: int, members: int) -> Iterator[Batches]:
+        """An epoch that counts from 0, for one call after the other: between two calls a slice can end."""
+        ...
+
+    def validation(self, members: int) -> Iterator[Batches]:
+        """What an epoch is evaluated on, likewise."""
         ...
 
     def begin(self, members: int) -> Any:
-        """What an epoch adds up, before its first batch: (K, ...)."""
+        """What an epoch's training or its evaluation adds up, before its first batch: (K, ...)."""
         ...
 
-    def train(self, rows: Rows, hyper: Any, span: Span, sums: Any) -> tuple[Rows, Any]:
-        """Train on these batches; new rows and sums."""
+    def train(self, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any) -> tuple[Rows, Any]:
+        """Train on these batches, after `done` steps; new rows and sums."""
         ...
 
-    def end(self, weights: Any, hyper: Any, sums: Any) -> list[dict[str, float]]:
-        """Evaluate; the metrics that Keras would report of the epoch that `sums` is of, per member."""
+    def evaluate(self, weights: Any, hyper: Any, batches: Batches, sums: Any) -> Any:
+        """Evaluate on these batches; new sums."""
+        ...
+
+    def results(self, trained: Any, checked: Any) -> list[dict[str, float]]:
+        """The metrics that Keras would report, per member, of the sums of a training and of an evaluation."""
         ...
 
     def shapes(self) -> list[tuple[int, ...]]:
@@ -79,10 +83,9 @@ class Structure(Protocol):
         ...
 
 
-def order(rows: int, seed: int, epoch: int) -> Any:
-    """The order of the rows in an epoch that counts from 0, (rows,) int64: the one of workers/feeding.py."""
-    chosen = tf.constant([seed, epoch], tf.int64)
-    return tf.random.experimental.index_shuffle(tf.range(rows, dtype=tf.int64), chosen, tf.constant(rows - 1, tf.int64))
+def sharing(work: float) -> int:
+    """How many members may share the batches of a dataset. `work`: multiplications that a batch costs a member."""
+    return max(1, int(_LONGEST / work))
 
 
 def named(metric: str, data: float, penalty: float, rest: dict[str, float]) -> dict[str, float]:

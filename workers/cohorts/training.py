@@ -91,7 +91,7 @@ class Cohort:
     # --- forming stacks -------------------------------------------------------------------------------------------
 
     def _form(self, places: Mapping[int, Place]) -> None:
-        grouped: defaultdict[tuple[Structure, int], list[tuple[Seat, Sequence[Any]]]] = defaultdict(list)
+        grouped: defaultdict[tuple[Structure, int, int], list[tuple[Seat, Sequence[Any]]]] = defaultdict(list)
         for lane in self._gate.lanes:
             place = places[lane.member.trial]
             seat = Seat(lane, place.hyper)
@@ -99,8 +99,8 @@ class Cohort:
             if seat.progress.over(self._training):
                 self._finish(seat, place.structure, rows[1])
             else:
-                grouped[place.structure, seat.progress.epoch].append((seat, rows))
-        for (structure, _), members in grouped.items():
+                grouped[place.structure, seat.progress.epoch, seat.progress.steps].append((seat, rows))
+        for (structure, _, _), members in grouped.items():
             for first in range(0, len(members), structure.most):
                 seats, begun = zip(*members[first : first + structure.most], strict=True)
                 self._stacks.append(Stack(structure, seats, begun))

@@ -69,7 +69,7 @@ def _targets(dataset: Any, spec: Any, options: Options) -> tuple[Targets, int | 
             return Targets(none, "classification", list(range(width))), None
         numbers = hasattr(spec, "shape") and options.task is None
         return Targets(none, "regression" if numbers else options.task, None), None
-    if options.task == "regression" or spec.shape.rank > 2 or (spec.shape.rank == 2 and spec.shape[-1] != 1):
+    if options.task == "regression" or spec.shape.rank not in {1, 2} or (spec.shape.rank == 2 and spec.shape[-1] != 1):
         return Targets(none, options.task, None), None
     rows, highest, lowest = 0, 0, 0
     for y in dataset.map(lambda *row: row[1]).as_numpy_iterator():
