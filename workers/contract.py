@@ -20,6 +20,10 @@ class LauncherError(RuntimeError):
     """Workers cannot be had: unreachable cluster, wrong token, wrong options. One sentence for the user."""
 
 
+class LauncherUnavailable(LauncherError):
+    """Nothing answers where the workers are to be had: what was away may come back, so try again."""
+
+
 CAUSES = ("user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite")
 """Why a trial or an attempt did not complete. Infrastructure causes are retried, the others are final."""
 
