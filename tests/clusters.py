@@ -1,4 +1,4 @@
-"""Ray clusters on this machine that no test's process owns: they outlive coordinators, and their nodes can be killed."""
+"""Ray clusters that no test's process owns: they outlive coordinators, and their nodes can be killed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class Cluster:
     def processes(self, *nodes: str) -> list[psutil.Process]:
         """Those of some nodes, or of all."""
         owned = [process for process in psutil.process_iter() if self._owns(process, nodes)]
-        children = [child for process in owned for child in _children(process)]  # a title may have taken their mark's place
+        children = [
+            child for process in owned for child in _children(process)
+        ]  # a title may have taken their mark's place
         return list({process.pid: process for process in [*owned, *children]}.values())
 
     def workers(self, *nodes: str) -> list[psutil.Process]:

@@ -1,9 +1,9 @@
 """Random mixtures of faults, `scripts/soup --seed N --runs N`: each run is drawn from its own seed and can be replayed.
 
 A run is a small study of a loop without TensorFlow, several acts in which its coordinators meet a fault, and a quiet
-end. With `--ray` all runs share a cluster, on which workers outlive their coordinators. Between the acts nothing may have been lost or changed (`Snapshot`), at the end every invariant holds and the
+end. Between the acts nothing may have been lost or changed (`Snapshot`), at the end every invariant holds and the
 results are those of the same study without a fault. A seed fixes the study, the faults and what triggers them; how
-the processes interleave is the machine's.
+the processes interleave is the machine's. With `--ray` all runs share a cluster, whose workers outlive coordinators.
 """
 
 from __future__ import annotations
@@ -297,7 +297,9 @@ class Soup:
         coordinators.wait_for(lambda: not cluster.workers())
         with self.database.read() as s:
             study = studies.find(s, self.place.name)
-            claims = [event.data for event in events.listing(s, study.id) if event.kind == "study_claimed"] if study else []
+            claims = (
+                [event.data for event in events.listing(s, study.id) if event.kind == "study_claimed"] if study else []
+            )
         self.acts += ["reattached"] * sum(claim["reattached"] for claim in claims)
 
     # --- help -----------------------------------------------------------------------------------------------------

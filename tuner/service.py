@@ -41,8 +41,8 @@ def serve(settings: Settings) -> None:
             database = connect(settings.database)
             _once_there(lambda: schema.prepare(database), interruption)
             with ExitStack() as opened:
-                reach = lambda: opened.enter_context(open_launcher(settings, "ockham-coordinator"))
-                launcher = _once_there(reach, interruption)
+                entered = opened.enter_context
+                launcher = _once_there(lambda: entered(open_launcher(settings, "ockham-coordinator")), interruption)
                 coordinator = Coordinator(database, launcher, settings)
                 log.info("Coordinator %s serves %s on %s.", coordinator.owner, database.url, settings.launcher)
                 metrics = Metrics(database)

@@ -1,4 +1,4 @@
-"""The faults of a Ray cluster of a head and two nodes: each is seen, said, and survived with an undisturbed run's results."""
+"""The faults of a Ray cluster of a head and two nodes: said in a line, and survived with the same results."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_cluster_refuses_a_coordinator_and_takes_it_later(
     with submitted(cluster) as database:
         assert "its token differs" in refused(database, RAY_AUTH_TOKEN="0" * 64)
         version = claim_version(cluster, "1.2.3")
-        assert f"runs other versions than this process (Ray: 1.2.3" in refused(database)
+        assert "runs other versions than this process (Ray: 1.2.3" in refused(database)
         claim_version(cluster, version)
         with started(cluster.home, "serve", **cluster.variables) as coordinator:
             finish(cluster, database, coordinator)

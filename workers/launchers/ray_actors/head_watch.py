@@ -1,8 +1,8 @@
 """An eye on the head of a cluster that outlives this process.
 
 While the head is away Ray's calls wait, longer than a coordinator's lease; after a minute Ray aborts the process. So a
-process that has lost the head ends itself before that, with one line. It ends as by a kill: rows and workers stay as they
-are, and the next coordinator goes on with what it finds, whether the head comes back as it was or as a new cluster.
+process that has lost the head ends itself before that, with one line. It ends as by a kill: rows and workers stay as
+they are, and the next coordinator goes on with what it finds: the head as it was, or a new cluster.
 """
 
 from __future__ import annotations
