@@ -23,7 +23,7 @@ from tuner.databases import find_database
 TRIES = 3  # on a machine that is very busy Ray gives its own start up after 30 s
 HEAD = "head"
 _CLUSTER, _NODE = "OCKHAM_TEST_CLUSTER", "OCKHAM_TEST_NODE"  # what a process belongs to, in its environment
-_LEAN = "--include-dashboard=false --object-store-memory=100000000 --disable-usage-stats"
+_LEAN = "--object-store-memory=100000000 --disable-usage-stats"
 _RAYS_OWN = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 _WATCHFUL = {"period_ms": "1000", "timeout_ms": "2000", "failure_threshold": "4"}  # as in docker-compose.yml
 
@@ -52,7 +52,9 @@ class Cluster:
     def begin(self, cpus: int = 2) -> None:
         """Start the head. Coordinators of this machine have it for their node."""
         ports = f"--port={self.port} --ray-client-server-port={free_port()}"
-        self._start(HEAD, f"--head {ports} --temp-dir={self.folder / secrets.token_hex(2)}", cpus)
+        self._start(
+            HEAD, f"--head --include-dashboard=false {ports} --temp-dir={self.folder / secrets.token_hex(2)}", cpus
+        )
 
     def join(self, name: str, cpus: int = 2) -> None:
         """Start one more node."""

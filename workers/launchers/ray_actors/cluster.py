@@ -69,7 +69,7 @@ class Cluster:
         self.shared = target != "local"
         self._connect(target, options)
         if self.shared and not target.startswith("ray://"):
-            self._watch = HeadWatch(ray_worker.global_worker.gcs_client)
+            self._watch = HeadWatch(ray_worker.global_worker.gcs_client, target)
 
     def _connect(self, target: str, options: dict[str, Any]) -> None:
         try:

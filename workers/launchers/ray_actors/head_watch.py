@@ -26,10 +26,11 @@ class HeadWatch:
 
     Args:
         client: of the head. It knows its cluster: the head of another one at the same address refuses it.
+        address: what people call it.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: Any, address: str) -> None:
+        self._client, self._address = client, address
         self._over = threading.Event()
         threading.Thread(target=self._watch, name="head watch", daemon=True).start()
 
@@ -52,5 +53,5 @@ class HeadWatch:
         host, _, port = self._client.address.rpartition(":")
         cause = silence(host, int(port)) or last_line(error)
         end = "This process ends; the next one goes on with its studies."
-        log.critical("The head of the Ray cluster at %s is lost: %s. %s", self._client.address, cause.rstrip("."), end)
+        log.critical("The head of the Ray cluster at %s is lost: %s. %s", self._address, cause.rstrip("."), end)
         os._exit(1)  # the main thread may be waiting for Ray, where no exception reaches it
