@@ -35,8 +35,8 @@ def serve(settings: Settings) -> None:
         LauncherError: the cluster answers and refuses this process.
         TunerError: metrics cannot be served where they were asked for.
     """
-    with interruptible() as interruption:
-        try:
+    try:
+        with interruptible() as interruption:
             settings.home.mkdir(parents=True, exist_ok=True)
             database = connect(settings.database)
             _once_there(lambda: schema.prepare(database), interruption)
@@ -51,8 +51,8 @@ def serve(settings: Settings) -> None:
                         _loop(coordinator, metrics, interruption)
                 finally:
                     coordinator.close("The coordinator was asked to end.")
-        except Interrupted:
-            log.info("Asked to end: running trials are queued again, studies are free for the next coordinator.")
+    except Interrupted:
+        log.info("Asked to end: running trials are queued again, studies are free for the next coordinator.")
 
 
 def _loop(coordinator: Coordinator, metrics: Metrics, interruption: Interruption) -> None:
