@@ -36,7 +36,7 @@ from workers.launchers import launcher
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 120.0  # a coordinator that needs longer than this for a study of milliseconds is stuck
-LEASE_SECONDS = 10.0  # workers on a cluster wait so long for the next coordinator
+LEASE_SECONDS = 40.0  # workers on a cluster wait so long for the next coordinator, on a busy machine
 FAULT = 3  # exit code of a run that ended with an error of the database or the launcher, as a user would see it
 
 _PROCESSES = multiprocessing.get_context("forkserver")
