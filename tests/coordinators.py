@@ -150,7 +150,7 @@ def _child(target: Callable[[Place], None], place: Place, failpoint: str, change
     os.environ.update(FAILPOINT=failpoint, TUNER_HOME=str(place.home))
     if place.cluster is not None:
         os.environ.update(place.cluster.variables)
-        running.make_launcher = partial(launcher, lease_seconds=LEASE_SECONDS)
+        vars(running)["make_launcher"] = partial(launcher, lease_seconds=LEASE_SECONDS)
     for name, value in changed.items():
         setattr(coordinating, name, value)
     service.PAUSE_SECONDS = 0.05

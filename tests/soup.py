@@ -95,19 +95,8 @@ class Soup:
         check_no_secret(self.database, [self.place.log], SECRET)
 
     def _acts(self) -> list[str]:
-        acts = [
-            "failpoint",
-            "failpoint",
-            "failpoint",
-            "kill",
-            "freeze",
-            "signal",
-            "two",
-            "cut",
-            "damage",
-            "pause",
-            "edit",
-        ]
+        acts = ["failpoint"] * 3
+        acts += ["kill", "freeze", "signal", "two", "cut", "damage", "pause", "edit"]
         if self.place.launcher != "inline" and not self.worker_killed:
             acts.append("kill_worker")
         return acts if self.stopped else [*acts, "stop", "cancel_trial"]
