@@ -182,15 +182,9 @@ class SliceResult:
 
     @classmethod
     def from_json(cls, form: dict[str, Any]) -> SliceResult:
-        return cls(
-            **{
-                **form,
-                "reports": tuple(Report(**item) for item in form["reports"]),
-                "saved": tuple(Saved(**item) for item in form["saved"]),
-                "ended": tuple(Ended(**item) for item in form["ended"]),
-                "trained": tuple(Trained(**item) for item in form["trained"]),
-            }
-        )
+        kinds: dict[str, type[Any]] = {"reports": Report, "saved": Saved, "ended": Ended, "trained": Trained}
+        lists = {name: tuple(kind(**item) for item in form[name]) for name, kind in kinds.items()}
+        return cls(**{**form, **lists})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 from db import reports, trials
 from db.engine import Database
 from db.tables import Attempt
-from tests import clusters, coordinators
+from tests import clusters, coordinators, soup
 from tests.clusters import HEAD, Cluster
 from tests.commands import ended, environment, run, said, started
 from tests.coordinators import Place, wait_for
@@ -206,3 +206,10 @@ def test_a_cluster_refuses_a_coordinator_and_takes_it_later(
         with started(cluster.home, "serve", **cluster.variables) as coordinator:
             finish(cluster, database, coordinator)
         assert results(database, "faulty") == undisturbed
+
+
+@pytest.mark.parametrize("seed", [1, 2, 60015])
+def test_nothing_is_lost_in_a_mixture_of_faults(seed: int) -> None:
+    with clusters.begun(soup.CPUS) as one_node:
+        acts, problem = soup.run(seed, cluster=one_node)
+    assert problem is None, f"{problem} in {acts}"
