@@ -52,6 +52,16 @@ def started(home: Path, *arguments: str, **variables: str) -> Iterator[subproces
             process.kill()
 
 
+def said(process: subprocess.Popen[str], part: str) -> list[str]:
+    """The next lines on a started command's standard error, up to one that holds `part`."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not lines or part not in lines[-1]:
+        lines.append(process.stderr.readline())
+        assert lines[-1], f"It ended without {part!r}: {lines}"
+    return lines
+
+
 def ended(process: subprocess.Popen[str], seconds: float = 60) -> Outcome:
     """Wait for a started command."""
     out, err = process.communicate(timeout=seconds)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from db.engine import Database
 from db.errors import DatabaseError
 from db.failpoints import InjectedFault
 from tests import promotions
+from tests.clusters import Cluster
 from tuner import coordinator as coordinating
 from tuner import promotion, running, service, verbs
 from tuner.configuration import Settings
@@ -30,9 +32,11 @@ from tuner.databases import open_database
 from tuner.definition import StudyDefinition, parse
 from tuner.submission import submit
 from workers.contract import CheckReport, LauncherError
+from workers.launchers import launcher
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 120.0  # a coordinator that needs longer than this for a study of milliseconds is stuck
+LEASE_SECONDS = 40.0  # workers on a cluster wait so long for the next coordinator, on a busy machine
 FAULT = 3  # exit code of a run that ended with an error of the database or the launcher, as a user would see it
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -49,11 +53,13 @@ class Place:
     url: str
     form: dict[str, Any]  # the study
     launcher: str = "processes"
+    cluster: Cluster | None = None  # of the launcher "ray"
 
     @property
     def settings(self) -> Settings:
+        address = self.cluster.address if self.cluster else None
         own = {"launcher": self.launcher, "workers": self.form.get("workers", 1), "import_paths": str(ROOT)}
-        return Settings.load({}, home=self.home, database=self.url, **own)
+        return Settings.load({}, home=self.home, database=self.url, ray_address=address, **own)
 
     @property
     def definition(self) -> StudyDefinition:
@@ -142,6 +148,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def _child(target: Callable[[Place], None], place: Place, failpoint: str, changed: dict[str, Any]) -> None:
     os.environ.update(FAILPOINT=failpoint, TUNER_HOME=str(place.home))
+    if place.cluster is not None:
+        os.environ.update(place.cluster.variables)
+        vars(running)["make_launcher"] = partial(launcher, lease_seconds=LEASE_SECONDS)
     for name, value in changed.items():
         setattr(coordinating, name, value)
     service.PAUSE_SECONDS = 0.05

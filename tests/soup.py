@@ -3,7 +3,7 @@
 A run is a small study of a loop without TensorFlow, several acts in which its coordinators meet a fault, and a quiet
 end. Between the acts nothing may have been lost or changed (`Snapshot`), at the end every invariant holds and the
 results are those of the same study without a fault. A seed fixes the study, the faults and what triggers them; how
-the processes interleave is the machine's.
+the processes interleave is the machine's. With `--ray` all runs share a cluster, whose workers outlive coordinators.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ import psutil
 import psycopg
 from sqlalchemy import func, select, text
 
-from db import artifacts, studies, trials
+from db import artifacts, events, studies, trials
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.tables import Report, Trial
-from tests import coordinators, postgres
+from tests import clusters, coordinators, postgres
+from tests.clusters import Cluster
 from tests.coordinators import Place
 from tests.invariants import (
     Snapshot,
@@ -63,6 +64,7 @@ POINTS = (
 )
 ACTIONS = ("kill", "kill", "raise", "commit_then_error", "commit_then_error", "sleep:0.1")
 STEPS = ("version_reserved", "exported", "verified", "renamed", "alias_moved", "committed", "committed:3")
+CPUS = 8  # of the cluster, by its own account: enough for two coordinators of three workers
 QUICK = {"BEAT_SECONDS": 0.2}  # so that a coordinator notices a study, a lease and a wish at once
 
 
@@ -88,22 +90,13 @@ class Soup:
         self._promote()
         check_invariants(self.database, self.place.name, self.place.settings.artifacts, self._undisturbed())
         check_nothing_is_left(self.place.home)
+        if self.place.cluster is not None:
+            self._cluster_is_idle(self.place.cluster)
         check_no_secret(self.database, [self.place.log], SECRET)
 
     def _acts(self) -> list[str]:
-        acts = [
-            "failpoint",
-            "failpoint",
-            "failpoint",
-            "kill",
-            "freeze",
-            "signal",
-            "two",
-            "cut",
-            "damage",
-            "pause",
-            "edit",
-        ]
+        acts = ["failpoint"] * 3
+        acts += ["kill", "freeze", "signal", "two", "cut", "damage", "pause", "edit"]
         if self.place.launcher != "inline" and not self.worker_killed:
             acts.append("kill_worker")
         return acts if self.stopped else [*acts, "stop", "cancel_trial"]
@@ -123,7 +116,8 @@ class Soup:
         how(self.place, fault, **QUICK)
 
     def _kill(self) -> None:
-        with self._coordinator() as process:
+        serves = self.place.cluster is not None and self.draw.random() < 0.5
+        with self._coordinator(coordinators.serving if serves else coordinators.running_one) as process:
             self._wait_for_reports(process)
             process.kill()
 
@@ -141,14 +135,16 @@ class Soup:
         with self._coordinator() as process:
             self._wait_for_reports(process)
             with suppress(psutil.Error):
-                workers = [
-                    child for child in psutil.Process(process.pid).children() if "worker" in str(child.cmdline())
-                ]
-                if workers:
+                if workers := self._workers(process):
                     self.draw.choice(workers).kill()
                     self.worker_killed = True
             process.join(coordinators.PATIENCE_SECONDS)
             assert process.exitcode == 0, f"a killed worker ended its coordinator with {process.exitcode}"
+
+    def _workers(self, coordinator: BaseProcess) -> list[psutil.Process]:
+        if self.place.cluster is not None:
+            return self.place.cluster.workers()
+        return [child for child in psutil.Process(coordinator.pid).children() if "worker" in str(child.cmdline())]
 
     def _freeze(self) -> None:
         """A coordinator falls silent until another one has done its work, and comes back."""
@@ -285,6 +281,16 @@ class Soup:
         with open_database(calm.settings) as database:
             return results(database, calm.name)
 
+    def _cluster_is_idle(self, cluster: Cluster) -> None:
+        """No worker is left, whoever its last coordinator was; and how many trials went on under another one."""
+        coordinators.wait_for(lambda: not cluster.workers())
+        with self.database.read() as s:
+            study = studies.find(s, self.place.name)
+            claims = (
+                [event.data for event in events.listing(s, study.id) if event.kind == "study_claimed"] if study else []
+            )
+        self.acts += ["reattached"] * sum(claim["reattached"] for claim in claims)
+
     # --- help -----------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -339,15 +345,17 @@ def form(draw: random.Random) -> dict[str, Any]:
     }
 
 
-def run(seed: int, server: str | None, launcher: str | None) -> tuple[list[str], str | None]:
+def run(seed: int, server: str | None = None, cluster: Cluster | None = None) -> tuple[list[str], str | None]:
     """One run. Returns its acts, and what did not hold."""
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="ockham-soup-", ignore_cleanup_errors=True) as folder:
         home, study = Path(folder), form(draw)
-        kind = launcher or draw.choice(["processes", "inline"])
+        kind = "ray" if cluster else draw.choice(["processes", "inline"])
+        if cluster:
+            study["epochs"] *= 10  # so that a trial lasts while one coordinator follows another
         study["workers"] = 1 if kind == "inline" else study["workers"]
         with _url(home, server) as url:
-            place = Place(home, url, study, kind)
+            place = Place(home, url, study, kind, cluster)
             with open_database(place.settings) as database:
                 soup = Soup(seed, place, database, draw)
                 try:
@@ -373,12 +381,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the first run (default 1)")
     parser.add_argument("--runs", type=int, default=10, help="how many, each with the next seed (default 10)")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
-    parser.add_argument("--ray", action="store_true", help="train on a local Ray cluster of each coordinator's own")
+    parser.add_argument("--ray", action="store_true", help="train on a Ray cluster that outlives the coordinators")
     options = parser.parse_args()
     begun, acts, violations = time.monotonic(), Counter[str](), 0
-    with postgres.server() if options.database == "postgresql" else nullcontext() as server:
+    with ExitStack() as opened:
+        server = opened.enter_context(postgres.server()) if options.database == "postgresql" else None
+        cluster = opened.enter_context(clusters.begun(CPUS)) if options.ray else None
         for seed in range(options.seed, options.seed + options.runs):
-            played, problem = run(seed, server, "ray" if options.ray else None)
+            played, problem = run(seed, server, cluster)
             acts.update(act.partition("=")[2].partition(":")[0] or act for act in played)
             if problem is not None:
                 violations += 1

@@ -144,6 +144,9 @@ def interruptible() -> Iterator[Interruption]:
     _handle(dict.fromkeys(SIGNALS, end))
     try:
         yield interruption
+    except KeyboardInterrupt:  # Ray's own in the place of ours, where the signal came in one of its calls
+        interruption.check()
+        raise
     finally:
         _handle(before)
 

@@ -20,6 +20,10 @@ class LauncherError(RuntimeError):
     """Workers cannot be had: unreachable cluster, wrong token, wrong options. One sentence for the user."""
 
 
+class LauncherUnavailable(LauncherError):
+    """Nothing answers where the workers are to be had: what was away may come back, so try again."""
+
+
 CAUSES = ("user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite")
 """Why a trial or an attempt did not complete. Infrastructure causes are retried, the others are final."""
 
@@ -178,15 +182,9 @@ class SliceResult:
 
     @classmethod
     def from_json(cls, form: dict[str, Any]) -> SliceResult:
-        return cls(
-            **{
-                **form,
-                "reports": tuple(Report(**item) for item in form["reports"]),
-                "saved": tuple(Saved(**item) for item in form["saved"]),
-                "ended": tuple(Ended(**item) for item in form["ended"]),
-                "trained": tuple(Trained(**item) for item in form["trained"]),
-            }
-        )
+        kinds: dict[str, type[Any]] = {"reports": Report, "saved": Saved, "ended": Ended, "trained": Trained}
+        lists = {name: tuple(kind(**item) for item in form[name]) for name, kind in kinds.items()}
+        return cls(**{**form, **lists})
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,12 @@
-"""`kill -9` of `tuner serve` on a Ray cluster that lives on: the next one goes on with the trials that still train."""
+"""`tuner serve` on a Ray cluster of its own life: it waits for it, and is killed while its trials train on."""
 
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -19,17 +14,15 @@ import pytest
 
 from db import events, reports, studies, trials
 from db.engine import Database
-from tests.commands import environment, run, started
+from tests import clusters
+from tests.clusters import Cluster
+from tests.commands import ended, environment, run, said, started
 from tests.invariants import Snapshot, check_invariants
-from tuner.configuration import Settings
-from tuner.databases import find_database
 from tuner.results import study_row
 
 pytestmark = pytest.mark.ray
 
 PATIENCE_SECONDS = 120.0
-TRIES = 3  # on a machine that is very busy Ray gives its own start up after 30 s
-MARK = "OCKHAM_TEST_CLUSTER"
 STUDY = {
     "name": "long",
     "loop": "tests.loops:until_enough",
@@ -48,68 +41,18 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """A cluster of two cores that no test's process owns, and a home whose database and studies belong to it."""
-
-    folder: Path
-    port: int
-    variables: dict[str, str]
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "home"
-
-    def database(self) -> Database:
-        database = find_database(Settings.load({}, home=self.home))
-        assert database is not None
-        return database
-
-    def close(self) -> None:
-        """Kill whatever carries this cluster's mark: Ray's own processes leave their parents."""
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.variables[MARK]:
-                    process.kill()
-            except psutil.Error:
-                continue
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def begun(folder: Path, session: str) -> tuple[Cluster, str]:
-    """A cluster that was asked to begin, and what went wrong with it."""
-    port, token = free_port(), secrets.token_hex(32)
-    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0", MARK: token[:8]}
-    cluster = Cluster(folder, port, {**secret, "TUNER_LAUNCHER": "ray", "TUNER_RAY_ADDRESS": f"127.0.0.1:{port}"})
-    ray = str(Path(sys.executable).with_name("ray"))
-    where = f"--head --port={port} --node-ip-address=127.0.0.1 --temp-dir={folder / session} --num-cpus=2"
-    lean = "--include-dashboard=false --object-store-memory=100000000 --disable-usage-stats"
-    ports = f"--ray-client-server-port={free_port()} --dashboard-agent-listen-port={free_port()}"
-    command, own = [ray, "start", *f"{where} {lean} {ports}".split()], environment(cluster.home, **cluster.variables)
-    done = subprocess.run(command, env=own, check=False, capture_output=True, text=True)
-    return cluster, done.stdout + done.stderr if done.returncode else ""
+@pytest.fixture(scope="module")
+def plan() -> Iterator[Cluster]:
+    """A cluster that has not begun unless a test began it."""
+    with clusters.planned() as plan:
+        yield plan
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="re-", dir="/tmp"))  # the paths of Ray's sockets have to be short
-    (folder / "home").mkdir()
-    try:
-        for number in range(TRIES):
-            cluster, problem = begun(folder, str(number))
-            if not problem:
-                break
-            cluster.close()
-        assert not problem, problem
-        yield cluster
-    finally:
-        cluster.close()
-        shutil.rmtree(folder, ignore_errors=True)
+def cluster(plan: Cluster) -> Cluster:
+    if not plan.processes():
+        plan.begin()
+    return plan
 
 
 def epochs(database: Database) -> list[int]:
@@ -125,6 +68,15 @@ def workers(database: Database) -> set[int]:
     with database.read() as s:
         rows = trials.all(s, study_row(database, "long").id)
         return {int(report.metrics["pid"]) for trial in rows for report in reports.curve(s, trial.id)}
+
+
+def test_a_coordinator_waits_for_its_cluster(plan: Cluster) -> None:
+    with started(plan.home, "serve", **plan.variables) as coordinator:
+        said(coordinator, f"No Ray cluster can be reached at {plan.address}: Connection refused.")
+        plan.begin()
+        assert len(said(coordinator, "serves sqlite:")) == 1, "a cause is said once"
+        coordinator.terminate()
+        assert ended(coordinator, PATIENCE_SECONDS).code == 0
 
 
 def test_trials_outlive_their_coordinator(cluster: Cluster) -> None:
@@ -177,8 +129,7 @@ time.sleep(1000)
 
 
 def test_a_worker_whose_coordinator_never_comes_back_ends_itself(cluster: Cluster) -> None:
-    address = f"127.0.0.1:{cluster.port}"
-    command = [sys.executable, "-c", ALONE, address, str(cluster.folder / "artifacts")]
+    command = [sys.executable, "-c", ALONE, cluster.address, str(cluster.folder / "artifacts")]
     variables = environment(cluster.home, **cluster.variables)
     with subprocess.Popen(command, env=variables, text=True, stdout=subprocess.PIPE, cwd=Path.cwd()) as alone:
         assert alone.stdout is not None

@@ -9,5 +9,5 @@ from tests import soup
 
 @pytest.mark.parametrize("seed", [1, 2, 1022])
 def test_nothing_is_lost_in_a_mixture_of_faults(seed: int) -> None:
-    acts, problem = soup.run(seed, None, None)
+    acts, problem = soup.run(seed)
     assert problem is None, f"{problem} in {acts}"

@@ -31,3 +31,16 @@ def test_a_signal_interrupts_at_once_and_the_handlers_come_back() -> None:
             signal.raise_signal(signal.SIGINT)
     assert raised.value.exit_code == 130
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_signal_stays_one_where_a_library_puts_its_own_interrupt_in_its_place() -> None:
+    def waits() -> None:
+        with interruptible():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except Interrupted:
+                raise KeyboardInterrupt from None  # as Ray does, out of a call that waits
+
+    with pytest.raises(Interrupted) as raised:
+        waits()
+    assert raised.value.exit_code == 143

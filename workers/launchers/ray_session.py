@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from workers.contract import LauncherError
+from workers.contract import LauncherError, LauncherUnavailable
 from workers.launchers.machine import alive, child_environment
 
 _PREFIX = "ockham-"
@@ -97,7 +97,7 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 def require_answer(address: str) -> None:
-    """Raise `LauncherError` where nothing accepts connections at "host:port" or "ray://host:port".
+    """Raise `LauncherUnavailable` where nothing accepts connections at "host:port" or "ray://host:port".
 
     Asked first because Ray itself tries for a minute and then ends the process.
     """
@@ -106,14 +106,26 @@ def require_answer(address: str) -> None:
         raise LauncherError(
             f"The address of the Ray cluster is {address!r}; expected 'auto', 'host:port' or 'ray://host:port'."
         )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        reason = error.strerror or "it did not answer in time"
-        raise LauncherError(
+    if reason := silence(host, int(port)):
+        raise LauncherUnavailable(
             f"No Ray cluster can be reached at {address}: {reason}. Start one with `ray start --head`, or correct "
             "the address."
-        ) from None
+        )
+
+
+def silence(host: str, port: int) -> str | None:
+    """Why nothing accepts connections there; None where something does."""
+    try:
+        socket.create_connection((host.strip("[]"), port), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        return error.strerror or "it did not answer in time"
+    return None
+
+
+def last_line(error: Exception) -> str:
+    """The last line of what Ray says: its first ones repeat what is known."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:500] if lines else type(error).__name__
 
 
 def last_output(logs: Path, pid: int, limit: int) -> str:

@@ -16,7 +16,7 @@ from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorErro
 from workers.contract import Resources
 from workers.failures import LOG_BYTES
 from workers.launchers import ray_session
-from workers.launchers.ray_actors.cluster import last_line
+from workers.launchers.ray_session import last_line
 from workers.launchers.transport import Answer, Gone
 
 ORPHAN_SECONDS = 20.0  # a worker that has not heard from its master for so long may be taken over by another

@@ -18,6 +18,8 @@ from ray.job_config import JobConfig
 
 from workers.contract import LauncherError
 from workers.launchers import machine, ray_session
+from workers.launchers.ray_actors.head_watch import HeadWatch
+from workers.launchers.ray_session import last_line
 
 NAMESPACE = "ockham"
 _OBJECT_STORE = 128 * 1024**2  # bytes; only small JSON texts cross
@@ -38,6 +40,7 @@ class Cluster:
         self.folder: Path | None = None
         self.dashboard_url: str | None = None
         self._sweeper: subprocess.Popen[bytes] | None = None
+        self._watch: HeadWatch | None = None
         self._ours = not ray.is_initialized()
         self.shared = False  # whether it outlives this process, and its workers may
         if not self._ours:
@@ -65,6 +68,8 @@ class Cluster:
             ray_session.require_answer(target)
         self.shared = target != "local"
         self._connect(target, options)
+        if self.shared and not target.startswith("ray://"):
+            self._watch = HeadWatch(ray_worker.global_worker.gcs_client, target)
 
     def _connect(self, target: str, options: dict[str, Any]) -> None:
         try:
@@ -113,6 +118,8 @@ class Cluster:
         return found
 
     def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
         if self._ours and ray.is_initialized():
             ray.shutdown(wait_for_processes=True)
             ray_worker._worker_logs_enabled = True
@@ -129,12 +136,6 @@ class Cluster:
                 f"This process is connected to Ray at {current} and cannot also connect to {address}. "
                 "Call ray.shutdown() first, or leave the address out."
             )
-
-
-def last_line(error: Exception) -> str:
-    """The last line of what Ray says: its first ones repeat what is known."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:500] if lines else type(error).__name__
 
 
 def _sentence(target: str, error: Exception) -> str:

@@ -26,8 +26,9 @@ from workers.launchers.capacity import KINDS, Capacity, needs
 from workers.launchers.machine import is_gone
 from workers.launchers.pool import Pool
 from workers.launchers.ray_actors.actor_link import ORPHAN_SECONDS, ActorLink
-from workers.launchers.ray_actors.cluster import NAMESPACE, Cluster, last_line
+from workers.launchers.ray_actors.cluster import NAMESPACE, Cluster
 from workers.launchers.ray_actors.trial_worker import TrialWorker
+from workers.launchers.ray_session import last_line
 from workers.launchers.slot import Limits
 from workers.launchers.transport import Answer, Gone, Link
 from workers.version import version
