@@ -35,7 +35,7 @@ class Batches:
         return math.ceil(len(self.order) / self.batch)
 
 
-class Feed(Protocol):
+class BatchReader(Protocol):
     """A part of the data."""
 
     def training(self, batch: int, steps: int, seed: int, epoch: int) -> Iterator[Batches]:
@@ -116,6 +116,6 @@ def _numbers(batch: Any) -> int:
     return max(1, numbers)
 
 
-def feed_of(part: Part, name: str) -> Resident | Streamed:
+def reader_of(part: Part, name: str) -> Resident | Streamed:
     """A part of the data, called `name`, as `fit` takes it."""
     return Resident(tensors(part)[0]) if part.dataset is None else Streamed(part.dataset, name)

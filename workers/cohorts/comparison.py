@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from workers.cohorts.batches import Batches, feed_of, joined
+from workers.cohorts.batches import Batches, joined, reader_of
 from workers.cohorts.lifted import LiftedModels, row_of
 from workers.cohorts.lifting import Lifted
 from workers.cohorts.noise import common_noise
@@ -104,7 +104,7 @@ def _batches(structure: LiftedModels) -> list[Batches]:
     train = structure.parts.train
     if train.dataset is not None:
         return [joined([batch]) for batch in head(train).batches]
-    epoch = feed_of(train, "train").training(structure.batch_size, 1, structure.seed, 0)
+    epoch = reader_of(train, "train").training(structure.batch_size, 1, structure.seed, 0)
     return list(islice(epoch, HEAD_BATCHES))
 
 

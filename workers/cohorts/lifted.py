@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from workers.cohorts.batches import Batches, feed_of
+from workers.cohorts.batches import Batches, reader_of
 from workers.cohorts.lifted_program import LiftedProgram
 from workers.cohorts.lifting import Lifted
 from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
@@ -113,13 +113,13 @@ class LiftedModels:
         return max(self.width, sharing(self.pattern.work * self.batch_size))
 
     def training(self, epoch: int, members: int) -> Iterator[Batches]:
-        feed = feed_of(self.parts.train, "train")
-        return feed.training(self.batch_size, self._steps(members), self.seed, epoch)
+        reader = reader_of(self.parts.train, "train")
+        return reader.training(self.batch_size, self._steps(members), self.seed, epoch)
 
     def validation(self, members: int) -> Iterator[Batches]:
         room = MOST_ACTIVATIONS // (self.pattern.activations * min(members, self.width))
         batch = max(self.batch_size, min(EVALUATION_ROWS, room))
-        return feed_of(self.parts.validation, "validation").evaluation(batch, self._steps(members))
+        return reader_of(self.parts.validation, "validation").evaluation(batch, self._steps(members))
 
     def _steps(self, members: int) -> int:
         return steps_per_execution(self.pattern.work, self.batch_size * members)

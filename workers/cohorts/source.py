@@ -12,20 +12,20 @@ import numpy as np
 import tensorflow as tf
 
 from workers import models
-from workers.cohorts.batches import Feed, Resident, Streamed
+from workers.cohorts.batches import BatchReader, Resident, Streamed
 from workers.cohorts.program import Loss
 from workers.data import Part, Parts
 from workers.feeding import head
 
-_CACHE: weakref.WeakKeyDictionary[Part, Feed] = weakref.WeakKeyDictionary()
+_CACHE: weakref.WeakKeyDictionary[Part, BatchReader] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Source:
     """What every stack of a study trains on: batches of inputs (rows, width), targets, and a weight per row."""
 
-    train: Feed
-    validation: Feed
+    train: BatchReader
+    validation: BatchReader
     inputs: int  # columns
     rows: int | None  # of a batch, where the data is in batches
     loss: Loss
@@ -63,8 +63,8 @@ def source_of(parts: Parts, seed: int) -> Source:
     elif models.one_hot(parts):
         loss = "one_hot"
     return Source(
-        train=_feed(parts.train, "train", loss),
-        validation=_feed(parts.validation, "validation", loss),
+        train=_reader(parts.train, "train", loss),
+        validation=_reader(parts.validation, "validation", loss),
         inputs=math.prod(parts.input_shape),
         rows=None if parts.train.dataset is None else head(parts.train).rows,
         loss=loss,
@@ -75,7 +75,7 @@ def source_of(parts: Parts, seed: int) -> Source:
     )
 
 
-def _feed(part: Part, name: str, loss: Loss) -> Feed:
+def _reader(part: Part, name: str, loss: Loss) -> BatchReader:
     if part not in _CACHE:
         _CACHE[part] = _resident(part, loss) if part.dataset is None else _streamed(part, name, loss)
     return _CACHE[part]
