@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workers.contract import Training
+from workers.contract import Member, Training
 from workers.gate import Events
 from workers.worker import Trainer
+
+
+def cohort_training(model: str, data: str, artifacts: Path, import_path: str, **changes: Any) -> Training:
+    """A study of a Keras model that saves no checkpoint by itself.
+
+    Args:
+        model: "mlp", or what builds one: "module:name".
+        data: a function, "module:name".
+        changes: the `epochs`, and whatever else is to be different.
+    """
+    values: dict[str, Any] = {
+        "study": "cohorts",
+        "model": model,
+        "loop": False,
+        "space": None,
+        "data": {"function": data},
+        "objective": "val_data_loss",
+        "direction": "minimize",
+        "patience": None,
+        "checkpoint_seconds": 1e9,
+        "artifacts": str(artifacts),
+        "seed": 5,
+        "import_paths": (import_path,),
+    }
+    return Training(**{**values, **changes})
+
+
+def members_of(points: Iterable[dict[str, Any]]) -> tuple[Member, ...]:
+    """First attempts at trials with these parameters, numbered from 0, each with a seed of its own."""
+    return tuple(Member(number, 1, params, 100 + number) for number, params in enumerate(points))
 
 
 def finished(trainer: Trainer, until: int) -> Events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search_spaces import ACTIVATIONS, OPTIMIZERS
-from tests.trained import curves, finished, saved_weights
+from tests.trained import cohort_training, curves, finished, members_of, saved_weights
 from workers.contract import Assignment, Member, Training
 from workers.gate import Events
 from workers.worker import Trainer, Turns
@@ -22,6 +22,7 @@ from workers.worker import Trainer, Turns
 pytestmark = pytest.mark.tensorflow
 
 EPOCHS = 3
+HERE = str(Path(__file__).parent)
 LAMBDAS = ((0.0, 0.0), (1e-3, 0.0), (0.0, 1e-2), (1e-4, 1e-3))
 RATES = (1e-3, 1e-2, 3e-3, 3e-2)
 
@@ -33,32 +34,15 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(sys, "path", list(sys.path))
 
     def make(data: str = "blobs", **changes: Any) -> Training:
-        values: dict[str, Any] = {
-            "study": "cohorts",
-            "model": "mlp",
-            "loop": False,
-            "space": None,
-            "data": {"function": f"keras_models:{data}"},
-            "objective": "val_data_loss",
-            "direction": "minimize",
-            "epochs": EPOCHS,
-            "patience": None,
-            "checkpoint_seconds": 1e9,
-            "artifacts": str(tmp_path / "artifacts"),
-            "seed": 5,
-            "import_paths": (str(Path(__file__).parent),),
-        }
-        return Training(**{**values, **changes})
+        return cohort_training(
+            "mlp", f"keras_models:{data}", tmp_path / "artifacts", HERE, **{"epochs": EPOCHS, **changes}
+        )
 
     return make
 
 
-def members(points: Iterable[dict[str, Any]]) -> tuple[Member, ...]:
-    return tuple(Member(number, 1, params, 100 + number) for number, params in enumerate(points))
-
-
 def together(training: Training, points: Sequence[dict[str, Any]], until: int = EPOCHS) -> Events:
-    return finished(cohort_of(training, members(points)), until)
+    return finished(cohort_of(training, members_of(points)), until)
 
 
 def cohort_of(training: Training, members: tuple[Member, ...]) -> Trainer:
@@ -72,7 +56,7 @@ def cohort_of(training: Training, members: tuple[Member, ...]) -> Trainer:
 
 def alone(training: Training, points: Sequence[dict[str, Any]]) -> Events:
     """The same trials by Keras' `fit`, one after the other."""
-    return finished(Turns(Assignment("alone", training, members(points))), EPOCHS)
+    return finished(Turns(Assignment("alone", training, members_of(points))), EPOCHS)
 
 
 def assert_equal(training: Training, points: Sequence[dict[str, Any]]) -> None:
@@ -196,7 +180,7 @@ def test_a_member_that_diverges_leaves_the_others_alone(training: Make) -> None:
 
 def test_a_trial_that_is_dropped_is_not_heard_of_again(training: Make) -> None:
     points = varied(depth=1, width=6)
-    cohort = cohort_of(training(), members(points))
+    cohort = cohort_of(training(), members_of(points))
     first = cohort.advance(1, 60.0, ())
     assert sorted(report.trial for report in first.reports) == [0, 1, 2, 3]
     rest = cohort.advance(EPOCHS, 60.0, (0, 2))
@@ -209,7 +193,7 @@ def test_a_trial_that_is_dropped_is_not_heard_of_again(training: Make) -> None:
 def test_a_stack_that_is_saved_to_be_stopped_waits_after_its_epoch(training: Make) -> None:
     points = varied(depth=1, width=6)
     described = training(checkpoint_seconds=1000.0)
-    cohort = cohort_of(described, members(points))
+    cohort = cohort_of(described, members_of(points))
     assert not cohort.advance(1, 60.0, ()).saved
     events = cohort.advance(EPOCHS, 60.0, (), save=True)
     assert [(item.trial, item.epoch) for item in events.saved] == [(trial, 2) for trial in range(4)]
@@ -225,7 +209,7 @@ def test_patience_is_each_members_own(training: Make) -> None:
     for report in together(described, points, 8).reports:
         epochs[report.trial] = report.epoch
     assert epochs[0] == 8
-    single = [report.epoch for report in finished(Turns(Assignment("a", described, members(points))), 8).reports]
+    single = [report.epoch for report in finished(Turns(Assignment("a", described, members_of(points))), 8).reports]
     assert sum(epochs.values()) == len(single)
 
 
@@ -235,7 +219,7 @@ def test_a_slice_ends_in_mid_epoch_and_the_next_one_goes_on(training: Make, monk
     points = varied(depth=1, width=6, batch_size=16)
     expected = curves(together(training(), points))
     monkeypatch.setattr(family, "STEPS", 2)
-    cohort = cohort_of(training(), members(points))
+    cohort = cohort_of(training(), members_of(points))
     reports = []
     for _ in range(200):
         events = cohort.advance(EPOCHS, 0.0, ())

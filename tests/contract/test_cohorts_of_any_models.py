@@ -12,7 +12,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.trained import curves, finished
+from tests.trained import cohort_training, curves, finished, members_of
 from workers.contract import Assignment, Member, Training
 
 pytestmark = pytest.mark.tensorflow
@@ -140,7 +140,7 @@ def assert_equal(training: Training, points: Sequence[dict[str, Any]]) -> None:
     from workers.cohorts.training import Cohort
     from workers.keras_files import WEIGHTS
 
-    members = tuple(Member(number, 1, params, 100 + number) for number, params in enumerate(points))
+    members = members_of(points)
     cohort, reasons = Cohort.of(Assignment("any", training, members))
     assert not reasons
     assert cohort is not None
@@ -162,21 +162,7 @@ def assert_equal(training: Training, points: Sequence[dict[str, Any]]) -> None:
 
 
 def training_on(function: str, artifacts: Path) -> Training:
-    return Training(
-        study="cohorts",
-        model="generated_models:build",
-        loop=False,
-        space=None,
-        data={"function": function},
-        objective="val_data_loss",
-        direction="minimize",
-        epochs=EPOCHS,
-        patience=None,
-        checkpoint_seconds=1e9,
-        artifacts=str(artifacts),
-        seed=5,
-        import_paths=(HERE,),
-    )
+    return cohort_training("generated_models:build", function, artifacts, HERE, epochs=EPOCHS)
 
 
 def fitted(training: Training, member: Member) -> tuple[list[dict[str, float]], list[list[np.ndarray]]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.invariants import check_invariants
-from tests.trained import curves, finished, saved_weights
+from tests.trained import cohort_training, curves, finished, members_of, saved_weights
 from tuner.api import create_study
 from tuner.configuration import Settings
 from workers.contract import Assignment, Member, Training
@@ -35,29 +35,15 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(sys, "path", [ROOT, *sys.path])
 
     def make(model: str, data: str, **changes: Any) -> Training:
-        values: dict[str, Any] = {
-            "study": "cohorts",
-            "model": model if model == "mlp" else f"tests.contract.cohort_models:{model}",
-            "loop": False,
-            "space": None,
-            "data": {"function": f"tests.contract.cohort_datasets:{data}"},
-            "objective": "val_data_loss",
-            "direction": "minimize",
-            "epochs": EPOCHS,
-            "patience": None,
-            "checkpoint_seconds": 1e9,
-            "artifacts": str(tmp_path / "artifacts"),
-            "seed": 5,
-            "import_paths": (ROOT,),
-        }
-        return Training(**{**values, **changes})
+        built = model if model == "mlp" else f"tests.contract.cohort_models:{model}"
+        function = f"tests.contract.cohort_datasets:{data}"
+        return cohort_training(built, function, tmp_path / "artifacts", ROOT, **{"epochs": EPOCHS, **changes})
 
     return make
 
 
 def assignment(training: Training, points: Sequence[dict[str, Any]]) -> Assignment:
-    members = tuple(Member(number, 1, params, 100 + number) for number, params in enumerate(points))
-    return Assignment("datasets", training, members)
+    return Assignment("datasets", training, members_of(points))
 
 
 def cohort_of(training: Training, points: Sequence[dict[str, Any]]) -> Any:

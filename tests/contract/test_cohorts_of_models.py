@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trained import curves, finished, saved_weights
+from tests.trained import cohort_training, curves, finished, members_of, saved_weights
 from workers.contract import Assignment, Member, Training
 from workers.gate import Events
 from workers.worker import Turns, Worker
@@ -33,29 +33,15 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(sys, "path", [HERE, *sys.path])
 
     def make(model: str, data: str = "keras_models:blobs", **changes: Any) -> Training:
-        values: dict[str, Any] = {
-            "study": "cohorts",
-            "model": f"cohort_models:{model}",
-            "loop": False,
-            "space": None,
-            "data": {"function": data},
-            "objective": "val_data_loss",
-            "direction": "minimize",
-            "epochs": EPOCHS,
-            "patience": None,
-            "checkpoint_seconds": 1e9,
-            "artifacts": str(tmp_path / "artifacts"),
-            "seed": 5,
-            "import_paths": (HERE,),
-        }
-        return Training(**{**values, **changes})
+        return cohort_training(
+            f"cohort_models:{model}", data, tmp_path / "artifacts", HERE, **{"epochs": EPOCHS, **changes}
+        )
 
     return make
 
 
 def assignment(training: Training, points: Sequence[dict[str, Any]]) -> Assignment:
-    members = tuple(Member(number, 1, params, 100 + number) for number, params in enumerate(points))
-    return Assignment("models", training, members)
+    return Assignment("models", training, members_of(points))
 
 
 def cohort_of(training: Training, points: Sequence[dict[str, Any]]) -> tuple[Any, dict[int, str]]:
