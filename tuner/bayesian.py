@@ -73,6 +73,10 @@ class _Rows:
         key = self._keys[number] = keys(places[None])[0]
         self.tried[key] += 1
 
+    def places(self, number: int) -> Floats | None:
+        """A trial's place, which no later news of it changes; None for one that is not here."""
+        return self._places[number].copy() if number in self._keys else None
+
     def drop(self, number: int) -> None:
         """As if the trial had never been there."""
         if key := self._keys.pop(number, None):
@@ -102,9 +106,13 @@ class GaussianProcess:
         self._fits: dict[int, list[float]] = {}
 
     def observe(self, observation: Observation) -> None:
-        self.forget(observation.number)
-        if observation.params:
-            self._rows.put(observation.number, self._encoding.places(observation.params), *self._judged(observation))
+        number, params = observation.number, observation.params
+        places = self._rows.places(number)
+        self.forget(number)
+        if params:
+            self._rows.put(
+                number, self._encoding.places(params) if places is None else places, *self._judged(observation)
+            )
         if len(observation.notes.get(_NOTE, ())) == len(self._encoding.names) + 3:
             self._fits[observation.number] = observation.notes[_NOTE]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
 from tuner.encoding import Encoding, Flags, Floats, keys
-from tuner.gaussian_process import Posterior
+from tuner.gaussian_process import LEAST_VARIANCE, Posterior
 
 Ints = NDArray[np.int_]
 
@@ -148,7 +148,7 @@ class Search:
         totals, best = np.full(len(pools), -np.inf), np.full(len(pools), self._best)
         chosen = np.zeros((len(pools), size), dtype=int)
         for step in range(size):
-            variance = np.maximum(np.einsum("pii->pi", covariance), 1e-12)
+            variance = np.maximum(np.einsum("pii->pi", covariance), LEAST_VARIANCE)
             scores = np.where(absent, -np.inf, log_expected_improvement(mean, variance, best[:, None]))
             rows = chosen[:, step] = scores.argmax(axis=1)
             totals = np.logaddexp(totals, scores[every, rows])
