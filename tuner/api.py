@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from db import studies
 from db.engine import Database
 from search_spaces import Space
-from tuner import promotion, results, running, scoring, submission, user_code, verbs
+from tuner import promotion, report, results, running, scoring, submission, user_code, verbs
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
@@ -240,6 +240,10 @@ class Study:
     def summary(self) -> StudySummary:
         """The study at a glance."""
         return results.summary(self.database, self.name)
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write one page of plots for a browser, by default NAME.html; see `tuner.report.write`."""
+        return report.write(self.database, self.name, path)
 
     def trials_dataframe(self) -> pandas.DataFrame:
         """One row per trial: number, configuration, state, value, best_epoch, epochs, seconds, attempts, cause, and

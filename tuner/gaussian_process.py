@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 
 from tuner.encoding import Flags, Floats, squares
@@ -157,8 +158,8 @@ class Posterior:
         return np.asarray(self._at.signal * _matern(apart))
 
 
-def _matern(apart: Floats) -> Floats:
-    """Correlations at squared distances."""
+def _matern(apart: NDArray[Any]) -> NDArray[Any]:
+    """Correlations at squared distances, in their precision."""
     root = np.sqrt(5.0 * apart)
     return np.asarray((1.0 + root + root * root / 3.0) * np.exp(-root))
 

@@ -29,7 +29,8 @@ OURS = {*ROOMS, "tests", "examples", "benchmarks"}
 
 HOMES = {
     "ray": ("workers/launchers/ray_actors/",),
-    "optuna": ("tuner/optuna_samplers.py", "search_spaces/adapters/optuna.py"),
+    "optuna": ("tuner/optuna_samplers.py", "tuner/importance.py", "search_spaces/adapters/optuna.py"),
+    "plotly": ("tuner/plots.py",),
     "scipy": ("tuner/gaussian_process.py", "tuner/expected_improvement.py"),
     "threadpoolctl": ("tuner/one_thread.py",),
     "keras_tuner": ("workers/hyperparameters.py", "search_spaces/adapters/keras_tuner.py"),

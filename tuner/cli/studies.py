@@ -112,6 +112,23 @@ def score(name: str, output: str) -> None:
 
 @study.command()
 @NAME
+@click.option(
+    "--file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it.  [default: NAME.html]"
+)
+def report(name: str, file: Path | None) -> None:
+    """One page of plots for a browser: history, parameters, curves.
+
+    The page needs no network and no server. It shows the study as it stands, also while it runs.
+    """
+    from tuner import report
+
+    path = report.write(opened(), name, file)
+    click.echo(f"The report of study {name!r} is written; open it in a browser:", err=True)
+    click.echo(path)
+
+
+@study.command()
+@NAME
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than this.")
 @output_option
 def wait(name: str, timeout: float | None, output: str) -> None:

@@ -1,0 +1,112 @@
+"""The page of a study: what it plots is what the study found."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tuner
+from search_spaces import Choice, Float, Lambda, Space
+from tests.commands import run
+from tuner import plots, report
+from tuner.api import Study
+from tuner.configuration import Settings
+from tuner.errors import InvalidInput
+from tuner.importance import FEWEST, importance, too_narrow
+
+ROOT = Path(__file__).parents[2]
+SPACE = Space(
+    {
+        "x": Float(0.3, 1.0),  # `descent` is best at 0.3, and would be no better below
+        "l2": Lambda(1e-4, 1e-1),
+        "idle": Choice(["<i>", "b"]),
+        "inner": Float(1e-3, 1.0, log=True),
+    },
+    {"inner": {"idle": ["b"]}},
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A finished study of 40 trials."""
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings.load({}, home=home, launcher="inline", import_paths=str(ROOT))
+    options: dict[str, Any] = {
+        "objective": "val_loss",
+        "trials": 60,
+        "epochs": 6,
+        "sampler": "random",
+        "pruner": "median",
+    }
+    study = tuner.create_study("falls", loop="tests.loops:descent", space=SPACE, settings=settings, **options)
+    study.run()
+    return study
+
+
+def test_the_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
+    page = study.report(tmp_path / "page.html").read_text()
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page), "it would ask a network"
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 4  # no `data_loss`: nothing about a penalty
+    best = study.best_trial
+    assert f"(trial {best.number})" in page
+    assert f"<td>{best.number}</td><td>{best.value:.4g}</td>" in page
+    assert "&lt;i&gt;" in page
+    assert "<td><i>" not in page
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_every_trial_with_a_value_is_in_the_history(study: Study) -> None:
+    pruned, complete, best = plots.history(study.trials, "val_loss", "minimize").data
+    counts = study.summary().counts
+    assert (len(pruned.x), len(complete.x)) == (counts["pruned"], counts["complete"])
+    assert list(best.y) == sorted(best.y, reverse=True)
+    assert best.y[-1] == study.best_value
+
+
+def test_a_parameter_is_shown_where_it_was_active(study: Study) -> None:
+    figure = plots.slices(SPACE, study.trials, study.best_trial.number, "val_loss", "minimize")
+    worst = max(trial.value for trial in study.trials if trial.state == "complete" and trial.value is not None)
+    for place, name in enumerate(SPACE.order):
+        pruned, others, best = figure.data[3 * place : 3 * place + 3]
+        having = [trial for trial in study.trials if name in trial.params and trial.value is not None]
+        assert len(pruned.x) + len(others.x) + len(best.x) == len(having)
+        shown = sorted([*pruned.y, *others.y, *best.y])
+        assert shown == sorted(min(trial.value or 0.0, worst) for trial in having)
+    zero = [text for text in figure.layout.xaxis2.ticktext if float(text) == 0]
+    assert zero, "a lambda of zero has its place on the axis"
+
+
+def test_a_curve_with_a_hole_is_drawn_with_a_hole() -> None:
+    others, best = plots.learning_curves({0: {1: 2.0, 2: math.nan, 3: 1.0}, 1: {1: 0.5}}, 1, "val_loss").data
+    assert list(others.y) == [2.0, None, 1.0, None]
+    assert list(best.y) == [0.5]
+
+
+def test_what_matters_and_what_is_too_narrow(study: Study) -> None:
+    found = importance(SPACE, study.trials, "minimize")
+    assert next(iter(found)) == "x"
+    assert set(found) == {"x", "l2", "idle"}  # not every trial has the other one
+    assert sum(found.values()) == pytest.approx(1.0)
+    [sentence] = too_narrow(SPACE, study.trials, "minimize")
+    assert "x near 0.3, the lowest of its range" in sentence
+    assert too_narrow(SPACE, study.trials, "maximize") != [sentence]
+    few = study.trials[: FEWEST - 1]
+    assert (importance(SPACE, few, "minimize"), too_narrow(SPACE, few, "minimize")) == ({}, [])
+
+
+def test_nothing_to_show_and_nowhere_to_write(study: Study, tmp_path: Path) -> None:
+    missing = tmp_path / "missing" / "page.html"
+    with pytest.raises(InvalidInput, match=r"cannot be written to .*missing.*--file"):
+        report.write(study.database, "falls", missing)
+    assert not list(tmp_path.iterdir())
+    tuner.create_study(
+        "new", loop="tests.loops:descent", space=SPACE, objective="val_loss", settings=study.settings
+    ).submit()
+    for name, hint in (("fals", "falls"), ("new", "no complete trial yet")):
+        refused = run(study.settings.home, "study", "report", name, "--file", str(tmp_path / "page.html"))
+        assert (refused.code, hint in refused.err) == (2, True)
+    assert not list(tmp_path.iterdir())
