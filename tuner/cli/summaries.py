@@ -68,6 +68,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "best parameters": best.params if best else None,
         "validation": now.best_metrics,
         "unseen rows": _final(now),
+        "plots": f"tuner study report {now.name}" if best else None,
     }
 
 
