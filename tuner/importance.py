@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from search_spaces import Choice, Domain, Int, Lambda, Space
-from tuner.results import TrialResult
+from tuner.results import TrialResult, completed
 
 FEWEST = 20  # trials, complete or pruned, before anything is said
 _BEST = 0.1  # share of the trials that are the good ones
@@ -23,14 +23,16 @@ def importance(space: Space, trials: Sequence[TrialResult], direction: str) -> d
     distributed otherwise than all trials' are. A pruned trial counts like the worst complete one: leaving it out would
     hide what made it bad. With fewer than `FEWEST` trials the result is empty.
     """
-    complete, pruned = _judged(trials, direction)
+    complete, pruned = completed(trials, direction), _pruned(trials)
     names = [name for name in space.order if name in space.free and name not in space.conditions]
     if not complete or len(complete) + len(pruned) < FEWEST or not names:
         return {}
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    loud = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # creating a study is worth a line to Optuna only
     study = optuna.create_study(direction=direction)
+    optuna.logging.set_verbosity(loud)
     distributions = {name: _distribution(optuna, space.parameters[name]) for name in names}
     for trial in [*complete, *pruned]:
         value = trial.value if trial.state == "complete" else complete[-1].value
@@ -51,8 +53,8 @@ def too_narrow(space: Space, trials: Sequence[TrialResult], direction: str) -> l
 
     A range that ends where nothing is beyond it (a zero, one layer, no penalty at all) is no narrower for that.
     """
-    complete, pruned = _judged(trials, direction)
-    judged = len(complete) + len(pruned)
+    complete = completed(trials, direction)
+    judged = len(complete) + len(_pruned(trials))
     good = complete[: math.ceil(judged * _BEST)] if judged >= FEWEST else []
     return [sentence for name in space.order for sentence in _crowded(name, space.parameters[name], good)]
 
@@ -85,8 +87,5 @@ def _distribution(optuna: Any, domain: Domain) -> Any:
     return optuna.distributions.FloatDistribution(0.0, 1.0)
 
 
-def _judged(trials: Sequence[TrialResult], direction: str) -> tuple[list[TrialResult], list[TrialResult]]:
-    """The complete trials, the best one first, and the pruned ones."""
-    complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
-    complete.sort(key=lambda trial: trial.value or 0.0, reverse=direction == "maximize")
-    return complete, [trial for trial in trials if trial.state == "pruned"]
+def _pruned(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    return [trial for trial in trials if trial.state == "pruned"]

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from search_spaces import Choice, Domain, Space
-from tuner.results import TrialResult
+from tuner.results import TrialResult, completed
 
 Curves = Mapping[int, Mapping[int, float]]  # by trial, the objective by epoch
 
@@ -28,7 +28,7 @@ def history(trials: Sequence[TrialResult], objective: str, direction: str) -> An
     for state, colour in (("pruned", _PRUNED), ("complete", _OTHERS)):
         shown = [trial for trial in trials if trial.state == state and trial.value is not None]
         _points(figure, [trial.number for trial in shown], shown, edge, state, colour)
-    complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
+    complete = sorted(completed(trials, direction), key=lambda trial: trial.number)
     best = accumulate((float(trial.value or 0.0) for trial in complete), edge.better)
     figure.add_scatter(
         x=[trial.number for trial in complete],
@@ -130,9 +130,8 @@ class _Edge:
 
 
 def _edge(trials: Sequence[TrialResult], direction: str) -> _Edge:
-    better, worse = (min, max) if direction == "minimize" else (max, min)
-    complete = (float(trial.value) for trial in trials if trial.state == "complete" and trial.value is not None)
-    return _Edge(better, worse(complete))
+    worst = completed(trials, direction)[-1].value
+    return _Edge(min if direction == "minimize" else max, float(worst or 0.0))
 
 
 def _figure(title: str, x: str, y: str) -> Any:
@@ -159,15 +158,16 @@ def _points(
 
 
 def _described(trial: TrialResult) -> str:
-    params = "<br>".join(f"{name} {_short(value)}" for name, value in trial.params.items())
-    return f"trial {trial.number} ({trial.state}): {_short(trial.value)}<br>{params}"
+    params = "<br>".join(f"{name} {short(value)}" for name, value in trial.params.items())
+    return f"trial {trial.number} ({trial.state}): {short(trial.value)}<br>{params}"
 
 
 def _ticks(domain: Domain) -> list[Any]:
     return domain.grid(len(domain.options) if isinstance(domain, Choice) else 5)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a few letters."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -6,6 +6,7 @@ The page holds all that it shows, so that it can be sent to somebody and opens w
 from __future__ import annotations
 
 import html
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,9 +19,10 @@ from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput
 from tuner.explanations import trial_story
 from tuner.importance import importance, too_narrow
-from tuner.results import StudySummary, TrialResult, study_row, summary, trial_results
+from tuner.results import StudySummary, TrialResult, completed, study_row, summary, trial_results
 
 TOP = 10  # trials in the table
+MOST = 3000  # trials that are plotted: with more the page takes a browser too long
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #22303c; max-width: 1080px; margin: 2rem auto; padding: 0 1rem }
@@ -51,6 +53,7 @@ def write(database: Database, name: str, path: str | Path | None = None) -> Path
     metrics = {report.epoch: report.metrics for report in trial_story(database, name, now.best.number).reports}
     space, best = StudyDefinition.from_json(row.definition).space, now.best.number
     assert space is not None  # what was not given, the dry run has read from the model
+    trials = _thinned(trials, now.direction)
     shares = importance(space, trials, now.direction)
     figures = [
         plots.history(trials, now.objective, now.direction),
@@ -64,15 +67,26 @@ def write(database: Database, name: str, path: str | Path | None = None) -> Path
     return path
 
 
+def _thinned(trials: Sequence[TrialResult], direction: str) -> list[TrialResult]:
+    """At most `MOST` trials by number: the best ones, and as many of the others, evenly chosen."""
+    if len(trials) <= MOST:
+        return list(trials)
+    best = {trial.number for trial in completed(trials, direction)[: MOST // 2]}
+    others = [trial for trial in trials if trial.number not in best]
+    step = math.ceil(len(others) / (MOST // 2))
+    return sorted([*(trial for trial in trials if trial.number in best), *others[::step]], key=lambda t: t.number)
+
+
 def _page(now: StudySummary, trials: Sequence[TrialResult], advice: Sequence[str], figures: Sequence[Any]) -> str:
     drawn = [figure.to_html(full_html=False, include_plotlyjs=not place) for place, figure in enumerate(figures)]
-    title = html.escape(f"Study {now.name}")
+    title, every = html.escape(f"Study {now.name}"), sum(now.counts.values())
     return "\n".join(
         [
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
             f"<style>{_STYLE}</style></head><body><h1>{title}</h1>",
             _table([], _facts(now)),
             *(f"<p>{html.escape(sentence)}</p>" for sentence in advice),
+            *([f"<p>{len(trials)} of {every} trials are plotted.</p>"] if len(trials) < every else []),
             f"<h2>The best trials</h2>{_best_trials(now, trials)}",
             *drawn,
             "</body></html>",
@@ -87,7 +101,7 @@ def _facts(now: StudySummary) -> Iterator[tuple[str, Any]]:
     if now.best is not None and now.best_configuration is not None:
         error = now.best_configuration.standard_error
         spread = "" if error is None else f" ± {error:.2g}, over {len(now.best_configuration.trials)} seeds"
-        yield f"best {now.objective}", f"{_short(now.best_configuration.value)}{spread} (trial {now.best.number})"
+        yield f"best {now.objective}", f"{plots.short(now.best_configuration.value)}{spread} (trial {now.best.number})"
         unread = (
             f"none: {now.no_test_part}" if now.no_test_part else "the test part was not read yet for the best trial"
         )
@@ -95,12 +109,16 @@ def _facts(now: StudySummary) -> Iterator[tuple[str, Any]]:
 
 
 def _best_trials(now: StudySummary, trials: Sequence[TrialResult]) -> str:
-    complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
-    complete.sort(key=lambda trial: trial.value or 0.0, reverse=now.direction == "maximize")
-    names = list(dict.fromkeys(name for trial in complete[:TOP] for name in trial.params))
+    best = completed(trials, now.direction)[:TOP]
+    names = list(dict.fromkeys(name for trial in best for name in trial.params))
     rows = [
-        (trial.number, _short(trial.value), trial.best_epoch, *(_short(trial.params.get(name, "")) for name in names))
-        for trial in complete[:TOP]
+        (
+            trial.number,
+            plots.short(trial.value),
+            trial.best_epoch,
+            *(plots.short(trial.params.get(name, "")) for name in names),
+        )
+        for trial in best
     ]
     return _table(["trial", now.objective, "epoch", *names], rows)
 
@@ -109,10 +127,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = [[f"<th>{html.escape(item)}</th>" for item in head]] if head else []
     lines += [[f"<td>{html.escape(str(item))}</td>" for item in row] for row in rows]
     return "<table>" + "".join(f"<tr>{''.join(line)}</tr>" for line in lines) + "</table>"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -107,6 +107,12 @@ def trial_results(database: Database, name: str) -> list[TrialResult]:
         ]
 
 
+def completed(trials: Sequence[TrialResult], direction: str) -> list[TrialResult]:
+    """Those that are complete and have a value, the best one first."""
+    found = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
+    return sorted(found, key=lambda trial: trial.value or 0.0, reverse=direction == "maximize")
+
+
 def configuration_results(results: Sequence[TrialResult], repeats: int) -> list[ConfigurationResult]:
     """What trials say together, by the number of their configuration. `results`: every trial, by number."""
     groups: dict[int, list[TrialResult]] = {}

@@ -37,7 +37,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     settings = Settings.load({}, home=home, launcher="inline", import_paths=str(ROOT))
     options: dict[str, Any] = {
         "objective": "val_loss",
-        "trials": 60,
+        "trials": 40,
         "epochs": 6,
         "sampler": "random",
         "pruner": "median",
@@ -57,6 +57,16 @@ def test_the_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
     assert "&lt;i&gt;" in page
     assert "<td><i>" not in page
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_of_very_many_trials_some_are_plotted_and_the_best_ones(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST", 10)
+    page = study.report(tmp_path / "page.html").read_text()
+    [plotted] = re.findall(r"<p>(\d+) of 40 trials are plotted\.</p>", page)
+    assert 5 <= int(plotted) <= 10
+    assert f"<td>{study.best_trial.number}</td>" in page
 
 
 def test_every_trial_with_a_value_is_in_the_history(study: Study) -> None:
