@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tuner.cli import call
@@ -66,6 +67,14 @@ def ended(process: subprocess.Popen[str], seconds: float = 60) -> Outcome:
     """Wait for a started command."""
     out, err = process.communicate(timeout=seconds)
     return Outcome(process.returncode, out, err)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, also where nobody has asked for its exit status yet."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def run(home: Path, *arguments: str, **variables: str) -> Outcome:

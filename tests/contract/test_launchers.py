@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.commands import gone
 from tuner.configuration import Settings
 from tuner.user_code import place
 from workers import user_code
@@ -301,7 +302,7 @@ class TestLauncher:
         lost = answer(isolated)
         assert isinstance(lost, Lost)
         assert lost.cause == "hang"
-        wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        wait_for(lambda: gone(pid))
         assert run(isolated, make_assignment("counting"))[1].ended[0].cause is None
 
     def test_the_dry_run_of_a_loop(self, workers: Launcher, make_training: Callable[..., Training]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.commands import gone
 from workers.contract import Assignment, Resources, SliceResult
 from workers.launchers.processes import ProcessLauncher
 
@@ -110,6 +111,6 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     pid = int(done.stdout)
     end = time.monotonic() + 60
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while not gone(pid):
         assert time.monotonic() < end, "The worker outlived its parent."
         time.sleep(0.05)
