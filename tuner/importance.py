@@ -10,7 +10,7 @@ from typing import Any
 from search_spaces import Choice, Domain, Int, Lambda, Space
 from tuner.results import TrialResult, completed
 
-FEWEST = 20  # trials, complete or pruned, before anything is said
+FEWEST = 40  # trials, complete or pruned, before anything is said
 _BEST = 0.1  # share of the trials that are the good ones
 _EDGE, _MOST = 0.1, 0.8  # of a range, what is its edge; share of the good trials there that is too many
 
