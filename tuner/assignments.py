@@ -45,8 +45,9 @@ class Assignments:
 
     def receive(self, seconds: float) -> None:
         """Hear the workers, and ask for the next slice before the last one is digested, so that they do not idle."""
-        for answer in self._launcher.poll(seconds):
-            self._answers.append(answer)
+        answers = self._launcher.poll(seconds)
+        self._answers += answers
+        for answer in answers:
             running = self._running.get(answer.assignment)
             if running is not None and isinstance(answer, SliceResult) and running.goes_on(answer):
                 self._advance(answer.assignment, running)
@@ -140,6 +141,8 @@ class Assignments:
 
     def _advance(self, name: str, running: Running) -> None:
         """Ask for the next slice, and tell the worker what has ended since the last one."""
+        if any(isinstance(answer, Lost) and answer.assignment == name for answer in self._answers):
+            return  # there is no worker to ask: it answered and was lost, and the answers are not looked at yet
         dropped, running.dropped = sorted(running.dropped), set()
         saves = running.leaves is not None
         self._launcher.advance(name, running.until, SLICE_SECONDS, dropped, saves, running.acknowledged)
