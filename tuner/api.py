@@ -231,9 +231,8 @@ class Study:
     def _best(self) -> tuple[TrialResult, ConfigurationResult]:
         now = self.summary()
         if now.best is None or now.best_configuration is None:
-            what = (
-                "completed trial" if self.definition.repeats == 1 else "configuration whose repeats are all complete,"
-            )
+            repeated = self.definition.repeats > 1
+            what = "configuration whose repeats are all complete," if repeated else "completed trial"
             raise InvalidInput(f"Study {self.name!r} has no {what} with a finite objective yet.")
         return now.best, now.best_configuration
 
