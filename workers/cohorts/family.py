@@ -12,7 +12,8 @@ import tensorflow as tf
 from workers import models
 from workers.cohorts.batches import Batches
 from workers.cohorts.layout import Layout, layout_of
-from workers.cohorts.program import ACTIVATIONS, EVALUATION_ROWS, SUMS, first_slots, program
+from workers.cohorts.networks import ACTIVATIONS
+from workers.cohorts.program import EVALUATION_ROWS, SUMS, first_slots, program
 from workers.cohorts.source import Source
 from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.contract import Member
@@ -88,12 +89,13 @@ class Family:
 
     @property
     def _program(self) -> Any:
-        return program(self.layout.depth, self.source.loss)
+        return program(self.source.loss)
 
     def _constants(self) -> tuple[Any, ...]:
-        layout, activation = self.layout, list(ACTIVATIONS).index(self.activation)
-        penalized = tf.constant(layout.penalized())
-        return layout.dims, layout.sizes, penalized, activation, self.source.offset, self.source.scale
+        layout = self.layout
+        slopes, activation = layout.width if layout.slopes else 0, list(ACTIVATIONS).index(self.activation)
+        shape = [layout.inputs, layout.width, layout.outputs, layout.depth, slopes, activation]
+        return shape, tf.constant(layout.penalized()), self.source.offset, self.source.scale
 
     def _named(self, prefix: str, data: float, penalty: float, metric: float) -> dict[str, float]:
         return named(prefix, float(data), float(penalty), {self.source.metric: float(metric)})
