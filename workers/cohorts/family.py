@@ -95,7 +95,7 @@ class Family:
         layout = self.layout
         slopes, activation = layout.width if layout.slopes else 0, list(ACTIVATIONS).index(self.activation)
         shape = [layout.inputs, layout.width, layout.outputs, layout.depth, slopes, activation]
-        return shape, tf.constant(layout.penalized()), self.source.offset, self.source.scale
+        return shape, self.source.offset, self.source.scale
 
     def _named(self, prefix: str, data: float, penalty: float, metric: float) -> dict[str, float]:
         return named(prefix, float(data), float(penalty), {self.source.metric: float(metric)})

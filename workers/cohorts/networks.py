@@ -1,15 +1,17 @@
 """Networks of the `mlp` family, a stack of them at once: what they answer, and how their losses slope by the weights.
 
-The hidden layers behind the first one are alike, so that loops pass them, forwards and backwards: one graph is that of
+The hidden layers behind the first one are alike, so that loops pass them, forwards and backwards: one graph serves
 every depth. The way back is written by hand, because TensorFlow's own gradient of a loop adds up the gradients of all
 weights in each turn. What is chosen among many (`_activated`, `_bent`) is a function of its own, so that it is traced
 once in a process.
 
-K members, P weights each, D inputs, W units of a hidden layer, O outputs, B rows.
+K members, P weights each, D inputs, W units of a hidden layer, O outputs, B rows. A row of `weights` (K, P) is that of
+workers/cohorts/layout.py.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +21,37 @@ import tensorflow as tf
 
 from workers.cohorts.noise import kept
 
-ACTIVATIONS: dict[str, Any] = {
-    "sigmoid": tf.sigmoid,
-    "tanh": tf.tanh,
-    "relu": tf.nn.relu,
-    "leaky_relu": lambda x: tf.nn.leaky_relu(x, 0.3),  # the slope of keras.layers.LeakyReLU
-    "prelu": None,  # has weights of its own, see `_function`
-    "elu": tf.nn.elu,
-    "gelu": keras.activations.gelu,
-    "softplus": tf.nn.softplus,
+_LEAK = 0.3  # the slope of keras.layers.LeakyReLU
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation h of z: by itself, and the slope of a loss by z where `above` is that by h."""
+
+    of: Callable[[Any], Any]
+    bent: Callable[[Any, Any], Any]  # (above, h), or (above, z) where z is needed: h is then not written over z
+    needs_z: bool = False
+
+
+def _gelu_bent(above: Any, z: Any) -> Any:
+    density = tf.exp(-0.5 * tf.square(z)) * (2 * math.pi) ** -0.5
+    return above * (0.5 * (1 + tf.math.erf(z * 0.5**0.5)) + z * density)
+
+
+ACTIVATIONS: dict[str, Activation | None] = {
+    "sigmoid": Activation(tf.sigmoid, lambda above, h: tf.raw_ops.SigmoidGrad(y=h, dy=above)),
+    "tanh": Activation(tf.tanh, lambda above, h: tf.raw_ops.TanhGrad(y=h, dy=above)),
+    "relu": Activation(tf.nn.relu, lambda above, h: tf.raw_ops.ReluGrad(gradients=above, features=h)),
+    "leaky_relu": Activation(
+        lambda z: tf.nn.leaky_relu(z, _LEAK),
+        lambda above, h: tf.raw_ops.LeakyReluGrad(gradients=above, features=h, alpha=_LEAK),
+    ),
+    "prelu": None,  # has weights of its own, see `_activated` and `_bent`
+    "elu": Activation(tf.nn.elu, lambda above, h: tf.raw_ops.EluGrad(gradients=above, outputs=h)),
+    "gelu": Activation(keras.activations.gelu, _gelu_bent, needs_z=True),
+    "softplus": Activation(tf.nn.softplus, lambda above, h: above * -tf.math.expm1(-h)),
 }
-"""By the names of the `mlp` space; a test holds that both have the same ones."""
+"""By the names of the `mlp` space, which has the same ones (held by a test)."""
 
 _STACK = tf.TensorSpec([None, None, None], tf.float32)
 _CHOICE = tf.TensorSpec([], tf.int32)
@@ -57,45 +79,61 @@ def outputs(weights: Any, shape: Shape, x: Any) -> Any:
 
     def layer(place: Any, h: Any, inputs: Any) -> Any:
         kernel, bias, slopes = _hidden(weights, shape, place, inputs)
-        return _activated(shape.activation, tf.matmul(h, kernel) + bias, slopes)
+        return _activated(shape.activation, tf.matmul(h, kernel) + bias, slopes)[0]
 
     def body(place: Any, h: Any) -> Any:
         return place + 1, layer(place, h, shape.width)
 
-    first = layer(0, _spread(x, weights), shape.inputs)
-    _, h = tf.while_loop(lambda place, _: place < shape.depth, body, (1, first), parallel_iterations=1)
+    h = layer(0, _spread(x, weights), shape.inputs)
+    _, h = tf.while_loop(lambda place, _: place < shape.depth, body, (1, h), parallel_iterations=1)
     kernel, bias = _last(weights, shape)
     return tf.matmul(h, kernel) + bias
 
 
+def penalties(weights: Any, shape: Shape, l1: Any, l2: Any) -> Any:
+    """Of each member, (K,): of the hidden kernels, as in Keras without a half, l1 * |w| + l2 * w^2. `l1`, `l2`: (K,)."""
+
+    def of(place: Any, inputs: Any) -> Any:
+        kernel, _, _ = _hidden(weights, shape, place, inputs)
+        return _penalized(kernel, tf.zeros_like(kernel), l1[:, None, None], l2[:, None, None])[0]
+
+    def body(place: Any, total: Any) -> Any:
+        return place + 1, total + of(place, shape.width)
+
+    start = (1, of(0, shape.inputs))
+    return tf.while_loop(lambda place, _: place < shape.depth, body, start, parallel_iterations=1)[1]
+
+
 def gradients(
-    weights: Any, shape: Shape, x: Any, rates: Any, seed: Any, scores: Callable[[Any], tuple[Any, Any]]
-) -> tuple[Any, Any, Any]:
-    """One step's scores, and each member's gradient of its own loss.
+    weights: Any, shape: Shape, hyper: Any, x: Any, seed: Any, scores: Callable[[Any], tuple[Any, Any]]
+) -> tuple[Any, Any, Any, Any]:
+    """What a step needs: each member's own gradient, with that of its penalty.
 
     Args:
         weights: (K, P).
         shape: of the networks.
+        hyper: L1, L2 and dropout rate of the members, three of (K, 1, 1).
         x: (B, D).
-        rates: of dropout, (K,).
         seed: two int64, of the step: what is dropped depends on it and on the layer's place.
-        scores: gives loss and metric, each (K,), of the outputs (K, B, O).
+        scores: gives data loss and metric, each (K,), of the outputs (K, B, O).
 
     Returns:
-        Losses (K,), metrics (K,), gradients (K, P).
+        Data losses (K,), penalties (K,), metrics (K,), gradients (K, P).
     """
-    arrays = [tf.TensorArray(tf.float32, shape.depth, element_shape=[None] * 3, infer_shape=False) for _ in range(4)]
+    l1, l2, rates = hyper
+    names = ("kernel", "entered", "z", "h", "share")
+    arrays = [tf.TensorArray(tf.float32, shape.depth, element_shape=[None] * 3, infer_shape=False) for _ in names]
 
-    def forwards(place: Any, h: Any, inputs: Any, arrays: list[Any]) -> Any:
+    def forwards(place: Any, entered: Any, inputs: Any, arrays: Any) -> tuple[Any, Any]:
         kernel, bias, slopes = _hidden(weights, shape, place, inputs)
-        bent = _bent(shape.activation, tf.matmul(h, kernel) + bias, slopes)
-        out, slope, below = _dropped(*bent, rates[:, None, None], seed * tf.cast(2 * place + 1, tf.int64))
-        items = (h, kernel, slope, below)
-        return out, [array.write(place, item) for array, item in zip(arrays, items, strict=True)]
+        h, z = _activated(shape.activation, tf.matmul(entered, kernel) + bias, slopes)
+        left, share = _dropped(h, rates, seed * tf.cast(2 * place + 1, tf.int64))
+        items = (kernel, entered, z, h, share)
+        return left, [array.write(place, item) for array, item in zip(arrays, items, strict=True)]
 
-    def up(place: Any, h: Any, *arrays: Any) -> Any:
-        out, arrays = forwards(place, h, shape.width, arrays)
-        return place + 1, out, *arrays
+    def up(place: Any, entered: Any, *arrays: Any) -> Any:
+        left, arrays = forwards(place, entered, shape.width, arrays)
+        return place + 1, left, *arrays
 
     h, arrays = forwards(0, _spread(x, weights), shape.inputs, arrays)
     _, h, *arrays = tf.while_loop(lambda place, *_: place < shape.depth, up, (1, h, *arrays), parallel_iterations=1)
@@ -105,28 +143,24 @@ def gradients(
         tape.watch(out)
         losses, metrics = scores(out)
     slope = tape.gradient(losses, out)
-    entered, kernels, slopes, belows = arrays
 
-    def backwards(place: Any, above: Any, flat: Any) -> tuple[Any, Any]:
-        below = belows.read(place)
-        own = tf.reduce_sum(above[:, :, : tf.shape(below)[2]] * below, 1)
-        slope = above * slopes.read(place)
-        return slope, tf.concat([*_products(entered.read(place), slope), own, flat], 1)
+    def backwards(place: Any, above: Any) -> tuple[Any, Any, Any, list[Any]]:
+        kernel, entered, z, h, share = (array.read(place) for array in arrays)
+        slopes = _slopes(weights, shape, place)
+        slope, own = _bent(shape.activation, _shared(above, share), z, h, slopes)
+        penalty, by_kernel = _penalized(kernel, tf.matmul(entered, slope, transpose_a=True), l1, l2)
+        return kernel, slope, penalty, [_flat(by_kernel), tf.reduce_sum(slope, 1), own]
 
-    def down(place: Any, above: Any, flat: Any) -> Any:
-        slope, flat = backwards(place, above, flat)
-        return place - 1, tf.matmul(slope, kernels.read(place), transpose_b=True), flat
+    def down(place: Any, above: Any, total: Any, flat: Any) -> Any:
+        kernel, slope, penalty, blocks = backwards(place, above)
+        return place - 1, tf.matmul(slope, kernel, transpose_b=True), total + penalty, tf.concat([*blocks, flat], 1)
 
     above = tf.matmul(slope, kernel, transpose_b=True)
-    start = (shape.depth - 1, above, tf.concat(_products(h, slope), 1))
-    _, above, flat = tf.while_loop(lambda place, *_: place > 0, down, start, parallel_iterations=1)
-    return losses, metrics, backwards(0, above, flat)[1]
-
-
-def _products(h: Any, slope: Any) -> list[Any]:
-    """A layer's gradients by its kernel and its bias, (K, numbers)."""
-    kernel = tf.matmul(h, slope, transpose_a=True)
-    return [tf.reshape(kernel, [tf.shape(h)[0], -1]), tf.reduce_sum(slope, 1)]
+    last = [_flat(tf.matmul(h, slope, transpose_a=True)), tf.reduce_sum(slope, 1)]
+    start = (shape.depth - 1, above, tf.zeros_like(losses), tf.zeros_like(weights[:, :0]))
+    _, above, total, hidden = tf.while_loop(lambda place, *_: place > 0, down, start, parallel_iterations=1)
+    _, _, penalty, first = backwards(0, above)
+    return losses, total + penalty, metrics, tf.concat([*first, hidden, *last], 1)
 
 
 def _spread(x: Any, weights: Any) -> Any:
@@ -134,26 +168,28 @@ def _spread(x: Any, weights: Any) -> Any:
     return tf.broadcast_to(x[None], [tf.shape(weights)[0], tf.shape(x)[0], tf.shape(x)[1]])
 
 
+def _flat(kernel: Any) -> Any:
+    return tf.reshape(kernel, [tf.shape(kernel)[0], -1])
+
+
+def _begin(shape: Shape, place: Any) -> Any:
+    """Where in a row the hidden layer at this place begins."""
+    each = shape.width * shape.width + shape.width + shape.slopes
+    return tf.where(place > 0, shape.width * (shape.inputs - shape.width) + each * place, 0)
+
+
 def _hidden(weights: Any, shape: Shape, place: Any, inputs: Any) -> tuple[Any, Any, Any]:
     """Kernel (K, inputs, W), bias (K, 1, W) and slopes (K, 1, W or 0) of the hidden layer at this place."""
-    begins, sizes = _place(shape, place, inputs)
-    kernel, bias, slopes = _blocks(weights, begins, sizes)
-    return tf.reshape(kernel, [-1, inputs, shape.width]), bias[:, None], slopes[:, None]
+    first = _begin(shape, place)
+    second = first + inputs * shape.width
+    kernel = tf.reshape(weights[:, first:second], [-1, inputs, shape.width])
+    third = second + shape.width
+    return kernel, weights[:, None, second:third], weights[:, None, third : third + shape.slopes]
 
 
-def _place(shape: Shape, place: Any, inputs: Any) -> tuple[Any, list[Any]]:
-    width = shape.width
-    each = width * width + width + shape.slopes
-    begins = tf.where(place > 0, width * (shape.inputs - width) + each * place, 0)
-    return begins, [inputs * width, width, shape.slopes]
-
-
-def _blocks(weights: Any, begins: Any, sizes: list[Any]) -> list[Any]:
-    blocks = []
-    for size in sizes:
-        blocks.append(weights[:, begins : begins + size])
-        begins += size
-    return blocks
+def _slopes(weights: Any, shape: Shape, place: Any) -> Any:
+    end = _begin(shape, place + 1)
+    return weights[:, None, end - shape.slopes : end]
 
 
 def _last(weights: Any, shape: Shape) -> tuple[Any, Any]:
@@ -162,40 +198,55 @@ def _last(weights: Any, shape: Shape) -> tuple[Any, Any]:
     return tf.reshape(kernel, [-1, shape.width, shape.outputs]), weights[:, None, -shape.outputs :]
 
 
-def _function(activation: Any, slopes: Any) -> Any:
-    return activation or (lambda x: tf.nn.relu(x) - slopes * tf.nn.relu(-x))
-
-
 @tf.function(autograph=False, input_signature=[_CHOICE, _STACK, _STACK])
 def _activated(activation: Any, z: Any, slopes: Any) -> Any:
-    def branch(function: Any) -> Any:
-        return lambda: _function(function, slopes)(z)
+    """The activation, and z where `_bent` needs it, else (0, 0, 0), so that one may be written over the other."""
 
-    return tf.switch_case(activation, [branch(function) for function in ACTIVATIONS.values()])
+    def prelu() -> Any:
+        return tf.nn.relu(z) - slopes * tf.nn.relu(-z), z
 
+    def other(activation: Activation) -> Any:
+        return lambda: (activation.of(z), z if activation.needs_z else tf.zeros([0, 0, 0]))
 
-@tf.function(autograph=False, input_signature=[_CHOICE, _STACK, _STACK])
-def _bent(activation: Any, z: Any, slopes: Any) -> Any:
-    """The activation, its slope by `z`, and by its own slopes where it has any, else (K, B, 0)."""
-
-    def branch(function: Any) -> Any:
-        def bend() -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(z)
-                h = _function(function, slopes)(z)
-            return h, tape.gradient(h, z), z[:, :, :0] if function else -tf.nn.relu(-z)
-
-        return bend
-
-    return tf.switch_case(activation, [branch(function) for function in ACTIVATIONS.values()])
+    return tf.switch_case(activation, [other(item) if item else prelu for item in ACTIVATIONS.values()])
 
 
-@tf.function(autograph=False, input_signature=[_STACK, _STACK, _STACK, _STACK, tf.TensorSpec([2], tf.int64)])
-def _dropped(h: Any, slope: Any, below: Any, rates: Any, seed: Any) -> Any:
-    """Inverted dropout, as in Keras, of what `_bent` answers; one draw (B, W) for all members."""
+@tf.function(autograph=False, input_signature=[_CHOICE, *[_STACK] * 4])
+def _bent(activation: Any, above: Any, z: Any, h: Any, slopes: Any) -> Any:
+    """The slope of the losses by z (K, B, W), and by the activation's own slopes (K, W), where it has none (K, 0)."""
+
+    def prelu() -> Any:
+        below = above * tf.cast(z < 0, z.dtype)
+        return above - below + slopes * below, tf.reduce_sum(below * z, 1)
+
+    def other(activation: Activation) -> Any:
+        return lambda: (activation.bent(above, z if activation.needs_z else h), slopes[:, 0])
+
+    return tf.switch_case(activation, [other(item) if item else prelu for item in ACTIVATIONS.values()])
+
+
+@tf.function(autograph=False, input_signature=[_STACK, _STACK, tf.TensorSpec([2], tf.int64)])
+def _dropped(h: Any, rates: Any, seed: Any) -> Any:
+    """Inverted dropout, as in Keras, and what it multiplied by, (K, B, 0) for nothing; one draw for all members."""
 
     def drop() -> Any:
         share = kept(tf.random.stateless_uniform(tf.shape(h)[1:], seed), rates, h.dtype)
-        return h * share, slope * share, below * share[:, :, : tf.shape(below)[2]]
+        return h * share, share
 
-    return tf.cond(tf.reduce_any(rates > 0), drop, lambda: (h, slope, below))
+    return tf.cond(tf.reduce_any(rates > 0), drop, lambda: (h, h[:, :, :0]))
+
+
+def _shared(above: Any, share: Any) -> Any:
+    return tf.cond(tf.size(share) > 0, lambda: above * share, lambda: above)
+
+
+@tf.function(autograph=False, input_signature=[_STACK] * 4)
+def _penalized(kernel: Any, gradient: Any, l1: Any, l2: Any) -> Any:
+    """Each member's penalty of a kernel (K,), and the gradient with its slope. Goes over the kernels few times."""
+
+    def add() -> Any:
+        second = l2 * kernel
+        both = tf.cond(tf.reduce_any(l1 > 0), lambda: l1 * tf.sign(kernel) + second, lambda: second)
+        return tf.reduce_sum(both * kernel, [1, 2]), tf.add_n([gradient, both, second])
+
+    return tf.cond(tf.reduce_any(l1 + l2 > 0), add, lambda: (tf.zeros_like(l1[:, 0, 0]), gradient))

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from workers import models
-from workers.cohorts.networks import Shape, gradients, outputs
+from workers.cohorts.networks import Shape, gradients, outputs, penalties
 from workers.cohorts.updates import UPDATES, Settings, Slots, decayed
 
 EVALUATION_ROWS = 512  # rows per batch of an evaluation: the sums do not depend on it
@@ -48,7 +48,7 @@ def program(loss: Loss) -> Program:
     y = tf.TensorSpec([None], _N) if loss == "sparse" else _ROWS
     scalar, order = tf.TensorSpec([], _I), tf.TensorSpec([None], _N)
     data = [_ROWS, y, tf.TensorSpec([None], _F)]
-    common = [_ROWS, _HYPER, tf.TensorSpec([6], _I), *[tf.TensorSpec([None], _F)] * 3, *data]
+    common = [_ROWS, _HYPER, tf.TensorSpec([6], _I), *[tf.TensorSpec([None], _F)] * 2, *data]
     training = [(_ROWS, _ROWS), order, *[scalar] * 3, tf.TensorSpec([], _N), _ROWS]
     compiled = tf.function(epoch.train, autograph=False, input_signature=[*common, *training])
     return Program(compiled, tf.function(epoch.evaluate, autograph=False, input_signature=common))
@@ -58,7 +58,7 @@ class _Epoch:
     """An epoch of a stack.
 
     K members, P weights each, D inputs, O outputs, B rows. `weights` (K, P), `hyper` (K, 4), `shape` (6,) the fields of
-    networks.Shape, `penalized` (P,), `offset` and `scale` of the outputs (O,), `x` (B, D), `y` (B,) or (B, O),
+    networks.Shape, `offset` and `scale` of the outputs (O,), `x` (B, D), `y` (B,) or (B, O),
     `row_weight` (B,).
     """
 
@@ -66,14 +66,15 @@ class _Epoch:
         self._loss = loss
 
     def train(
-        self, weights: Any, hyper: Any, shape: Any, penalized: Any, offset: Any, scale: Any, x: Any, y: Any,
+        self, weights: Any, hyper: Any, shape: Any, offset: Any, scale: Any, x: Any, y: Any,
         row_weight: Any, slots: Any, order: Any, batch: Any, optimizer: Any, done: Any, seed: Any, sums: Any,
     ) -> tuple[Any, Any, Any]:  # fmt: skip
         """Train on the rows in `order`, `batch` of them at a time. Returns weights, slots and sums (K, SUMS).
 
         `done`: steps that the members have made before. `seed`: of the dropout.
         """
-        rates, hyper, shape = hyper[:, :1], tf.cast(hyper, _F), Shape.of(shape)
+        rates, shape = hyper[:, :1], Shape.of(shape)
+        numbers = [tf.cast(hyper[:, column], _F)[:, None, None] for column in (1, 2, 3)]
         batches = (tf.shape(order)[0] + batch - 1) // batch
 
         def body(step: Any, weights: Any, slots: Any, sums: Any) -> Any:
@@ -81,8 +82,7 @@ class _Epoch:
             inputs, targets, weighted = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
             noise = tf.stack([seed, tf.cast(done + step, _N)])
             scores = partial(self._scores, y=targets, row_weight=weighted, offset=offset, scale=scale)
-            losses, metric, slope = gradients(weights, shape, inputs, hyper[:, 3], noise, scores)
-            penalty, slope = _penalized(weights, slope, hyper, penalized)
+            losses, penalty, metric, slope = gradients(weights, shape, numbers, inputs, noise, scores)
             weights, slots = _stepped(optimizer, weights, slope, slots, rates, done + step)
             count = tf.cast(tf.shape(rows)[0], _F)
             return step + 1, weights, slots, sums + count * _with_ones(losses, penalty, metric)
@@ -92,12 +92,12 @@ class _Epoch:
         return weights, slots, sums
 
     def evaluate(
-        self, weights: Any, hyper: Any, shape: Any, penalized: Any, offset: Any, scale: Any, x: Any, y: Any,
+        self, weights: Any, hyper: Any, shape: Any, offset: Any, scale: Any, x: Any, y: Any,
         row_weight: Any,
     ) -> Any:  # fmt: skip
         """The sums (K, SUMS) over all rows."""
         hyper, shape, rows = tf.cast(hyper, _F), Shape.of(shape), tf.shape(x)[0]
-        penalty, _ = _penalized(weights, tf.zeros_like(weights), hyper, penalized)
+        penalty = penalties(weights, shape, hyper[:, 1], hyper[:, 2])
 
         def body(step: Any, sums: Any) -> Any:
             taken = slice(step * EVALUATION_ROWS, (step + 1) * EVALUATION_ROWS)
@@ -166,20 +166,3 @@ def first_slots(optimizer: str, weights: Any) -> Slots:
     settings = settings_of(optimizer)
     made = UPDATES[settings["class"]].slots(weights, settings)
     return (*made, *[tf.zeros_like(weights)] * (2 - len(made)))
-
-
-def _penalized(weights: Any, gradients: Any, hyper: Any, penalized: Any) -> tuple[Any, Any]:
-    """L1 and L2 penalty of each member (K,), and the gradients (K, P) with its slope.
-
-    As in Keras, without a half: l2 * w^2. Written to go over the rows as few times as it can.
-    """
-    l1, l2 = hyper[:, 1:2], hyper[:, 2:3]
-
-    def add() -> Any:
-        counted = weights * penalized
-        second = l2 * counted
-        both = tf.cond(tf.reduce_any(l1 > 0), lambda: l1 * tf.sign(counted) + second, lambda: second)
-        return tf.reduce_sum(both * counted, 1), tf.add_n([gradients, both, second])
-
-    value, sloped = tf.cond(tf.reduce_any(l1 + l2 > 0), add, lambda: (tf.zeros_like(l1[:, 0]), gradients))
-    return value, sloped
