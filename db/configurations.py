@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, and_, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from db import states, trials
-from db.tables import Trial, finite
+from db.tables import Trial
+from db.types import finite
 
 
 def best(s: Session, study_id: int, direction: str, repeats: int, limit: int = 1) -> list[Trial]:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -16,9 +15,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    and_,
 )
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from db import clock, states
 from db.types import Json, Moment, Number
@@ -48,11 +46,6 @@ class Base(DeclarativeBase):
 def table(model: type[Base]) -> Table:
     """The table behind a model, for statements that do without the session's bookkeeping."""
     return model.metadata.tables[model.__tablename__]
-
-
-def finite(column: InstrumentedAttribute[float | None]) -> ColumnElement[bool]:
-    """Whether a number is one: not NULL (which stands for NaN too) and not infinite."""
-    return and_(column > float("-inf"), column < float("inf"))
 
 
 def _state(allowed: states.Table) -> CheckConstraint:
@@ -111,6 +104,7 @@ class Study(Base):
     owner: Mapped[str | None]  # the coordinator that holds the lease
     lease_until: Mapped[datetime | None]
     term: Mapped[int] = mapped_column(insert_default=0)  # grows with each claim
+    active_seconds: Mapped[float] = mapped_column(server_default="0")  # in a coordinator's hands, not paused
     revision: Mapped[int] = mapped_column(insert_default=0)  # grows with each edit, so that its coordinator looks again
     waits: Mapped[str | None]  # why none of its trials runs although some could; kept by its coordinator
     reason: Mapped[str | None]  # why it ended
@@ -144,7 +138,11 @@ class Trial(Base):
     started_at: Mapped[datetime | None]  # of the first attempt
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("study_id", "number"), _state(states.TRIAL), Index(None, "study_id", "state"))
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        _state(states.TRIAL),
+        Index(None, "study_id", "state", "value", "epochs"),  # to count trials and find the best without their rows
+    )
 
 
 class Attempt(Base):

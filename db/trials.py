@@ -6,16 +6,16 @@ changes nothing once the trial has a newer one or is not running.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, bindparam, case, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, CursorResult, Row, Select, and_, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db import clock, states
-from db.tables import Attempt, Trial, finite, table
-from db.types import clean, tail
+from db.tables import Attempt, Trial, table
+from db.types import clean, finite, tail
 
 _AT_ONCE = 500  # attempts in one statement; SQLite allows 32766 bound values
 _RUNNING = "running"
@@ -205,6 +205,12 @@ def all(s: Session, study_id: int) -> list[Trial]:  # noqa: A001
     return list(s.scalars(_of(study_id)))
 
 
+def points(s: Session, study_id: int) -> Iterable[Row[int, dict[str, Any], dict[str, Any], str, float | None]]:
+    """Number, parameters, notes, state and value of every trial, by number: a fifth of the work that objects are."""
+    columns = select(Trial.number, Trial.params, Trial.notes, Trial.state, Trial.value)
+    return s.execute(columns.where(Trial.study_id == study_id).order_by(Trial.number))
+
+
 def best(s: Session, study_id: int, direction: str, limit: int = 1) -> list[Trial]:
     """Completed trials with a finite value, the best first; the lower number first where two are equal.
 
@@ -227,28 +233,17 @@ def attempts(s: Session, trial_id: int) -> list[Attempt]:
 
 
 def causes(s: Session, study_id: int) -> dict[int, list[tuple[str, str | None]]]:
-    """Why attempts of the study ended early, as `(cause, process_end)` by trial number, oldest first.
+    """Why attempts at trials that have not ended did end early, by trial number, oldest first.
 
-    Trials without any are absent.
+    Each is `(cause, process_end)`. Trials without any are absent.
     """
     found: dict[int, list[tuple[str, str | None]]] = {}
     columns = select(Trial.number, Attempt.cause, Attempt.process_end).join(Trial, Trial.id == Attempt.trial_id)
-    ordered = columns.where(Trial.study_id == study_id).order_by(Attempt.trial_id, Attempt.token)
-    for number, cause, process_end in s.execute(ordered.where(Attempt.cause.is_not(None))):
+    live = and_(Trial.study_id == study_id, Trial.state.in_(states.live(states.TRIAL)))
+    ordered = columns.where(live, Attempt.cause.is_not(None)).order_by(Attempt.trial_id, Attempt.token)
+    for number, cause, process_end in s.execute(ordered):
         found.setdefault(number, []).append((str(cause), process_end))
     return found
-
-
-def active_seconds(s: Session, study_id: int) -> float:
-    """Seconds during which at least one attempt of the study ran: the union of the attempts' intervals."""
-    stop = func.coalesce(Attempt.ended_at, Attempt.heartbeat_at).label("stop")
-    intervals = select(Attempt.started_at.label("start"), stop).join(Trial, Trial.id == Attempt.trial_id)
-    rows = intervals.where(Trial.study_id == study_id).subquery()
-    earlier = func.max(rows.c.stop).over(order_by=(rows.c.start, rows.c.stop), rows=(None, -1))
-    covered = select(rows.c.start, rows.c.stop, earlier.label("until")).subquery()
-    begin = case((covered.c.until > covered.c.start, covered.c.until), else_=covered.c.start)
-    own = case((covered.c.stop > begin, clock.seconds_between(begin, covered.c.stop)), else_=0.0)
-    return float(s.scalars(select(func.coalesce(func.sum(own), 0.0))).one())
 
 
 def _of(study_id: int) -> Select[Trial]:

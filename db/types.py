@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Double, Text
+from sqlalchemy import ColumnElement, DateTime, Dialect, Double, Text, and_
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import TypeDecorator
 
 LOG_BYTES = 64 * 1024  # an attempt's log is cut to its last 64 KiB
@@ -65,6 +66,11 @@ class Number(TypeDecorator[float]):
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:  # noqa: ARG002
         return None if value is None or math.isnan(value) else float(value)
+
+
+def finite(column: InstrumentedAttribute[float | None]) -> ColumnElement[bool]:
+    """Whether a number is one: not NULL (which stands for NaN too) and not infinite."""
+    return and_(column > float("-inf"), column < float("inf"))
 
 
 def encode(value: Any) -> str:

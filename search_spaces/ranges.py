@@ -46,10 +46,8 @@ class _Range(Domain):
             return f"is {told(value)}, between two steps; the nearest value is {self.scale.nearest(number)!r}."
         return None
 
-    def to_unit(self, value: object) -> float:
-        self.validate(value)
-        number: Any = value
-        return self.scale.to_unit(number)
+    def place(self, value: Any) -> float:
+        return self.scale.to_unit(value)
 
     def from_unit(self, u: float) -> Value:
         return self.scale.from_unit(in_unit(u))
@@ -182,10 +180,8 @@ class Lambda(_Range):
             return None
         return f"is {told(value)}; expected 0.0, or a number from {self.low!r} to {self.high!r}."
 
-    def to_unit(self, value: object) -> float:
-        self.validate(value)
-        number: Any = value
-        return self.zero / 2 if number == 0 else self.zero + (1 - self.zero) * self.scale.to_unit(number)
+    def place(self, value: Any) -> float:
+        return self.zero / 2 if value == 0 else self.zero + (1 - self.zero) * self.scale.to_unit(value)
 
     def from_unit(self, u: float) -> Value:
         if in_unit(u) < self.zero:

@@ -105,7 +105,7 @@ class Space:
     def to_unit(self, params: Mapping[str, Any]) -> dict[str, float]:
         """Each active parameter's place in [0, 1]. Raises `InvalidSpace` for a point that is not in this space."""
         self.validate(params)
-        return {name: self.parameters[name].to_unit(params[name]) for name in self.active(params)}
+        return {name: self.parameters[name].place(params[name]) for name in self.active(params)}
 
     def from_unit(self, units: Mapping[str, float]) -> dict[str, Value]:
         """The point at these places in [0, 1]. Names that turn out inactive, and fixed ones, may be left out.

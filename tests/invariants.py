@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import psutil
 from sqlalchemy import select
 
-from db import artifacts, configurations, reports, states, studies, trials
+from db import artifacts, clock, configurations, reports, states, studies, trials
 from db.engine import Database, Session
 from db.tables import Artifact, Attempt, Base, Decision, ModelVersion, Report, Study, Trial
 from tests import promotions
@@ -29,6 +30,7 @@ from workers.contract import CAUSES
 
 OVER = states.terminal(states.TRIAL)
 ORPHAN_SECONDS = 10.0
+CLOCKS_SECONDS = 1.0  # by which the database's clock and a coordinator's may differ
 
 
 def check_invariants(
@@ -54,6 +56,7 @@ def check_invariants(
             _told_why(trial, attempts)
         _best_is_the_optimum(s, study.id, rows, definition)
         _budgets_hold(spans, definition, definition.together(study.checked))
+        _time_is_counted_once(study, clock.read(s))
         store = ArtifactStore(artifact_root)
         for artifact in artifacts.of_study(s, study.id):
             store.verify(artifact.key, artifact.sha256)
@@ -133,6 +136,14 @@ def _budgets_hold(spans: Iterable[tuple[Any, Any]], definition: StudyDefinition,
     assert most <= definition.workers * together, f"I10: {most} trials ran at once"
 
 
+def _time_is_counted_once(study: Study, now: datetime) -> None:
+    """However many coordinators had it, their time adds up to no more than there was."""
+    lived = ((study.finished_at or now) - study.created_at).total_seconds()
+    assert study.active_seconds <= lived + CLOCKS_SECONDS, f"I10: {study.active_seconds} s were counted in {lived} s"
+    if study.term:
+        assert study.active_seconds > 0, "I10: no time was counted"
+
+
 # --- between two looks ----------------------------------------------------------------------------------------------
 
 
@@ -140,7 +151,7 @@ def _budgets_hold(spans: Iterable[tuple[Any, Any]], definition: StudyDefinition,
 class Snapshot:
     """What a database said at one moment. Later ones may say more, never less and nothing else (I3, I4, I8)."""
 
-    studies: dict[int, tuple[str, int]]  # state and term
+    studies: dict[int, tuple[str, int, float]]  # state, term, and seconds that it was worked on
     trials: dict[int, tuple[str, int, Any]]  # state, token, and what came of it
     reports: dict[tuple[int, int, int], str]  # by trial, token and epoch
     decisions: dict[tuple[int, int, int], str]
@@ -152,7 +163,7 @@ class Snapshot:
         """Look at the whole database, in one transaction."""
         with database.read() as s:
             return cls(
-                {row.id: (row.state, row.term) for row in s.scalars(select(Study))},
+                {row.id: (row.state, row.term, row.active_seconds) for row in s.scalars(select(Study))},
                 {
                     row.id: (row.state, row.token, [row.params, row.seed, row.value, row.best_epoch, row.finished_at])
                     for row in s.scalars(select(Trial))
@@ -165,9 +176,11 @@ class Snapshot:
 
     def leads_to(self, later: Snapshot) -> None:
         """Assert that what this one says can have become what `later` says."""
-        for study, (state, term) in self.studies.items():
-            assert _reachable(states.STUDY, state, later.studies[study][0]), f"I8: a study left {state}"
-            assert later.studies[study][1] >= term, "I8: a study's term went back"
+        for study, (state, term, seconds) in self.studies.items():
+            new_state, new_term, new_seconds = later.studies[study]
+            assert _reachable(states.STUDY, state, new_state), f"I8: a study left {state}"
+            assert new_term >= term, "I8: a study's term went back"
+            assert new_seconds >= seconds, "I8: a study's time went back"
         for trial, (state, token, found) in self.trials.items():
             new_state, new_token, new_found = later.trials[trial]
             assert _reachable(states.TRIAL, state, new_state), f"I8: a trial went from {state} to {new_state}"

@@ -90,9 +90,16 @@ GUARDS = (
     Guard(
         "lost study: nothing more is written",
         "tuner/coordinator.py",
-        "if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS)}",
-        "if studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS) is None}",
+        "if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS, study.active_seconds)",
+        "if studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS, study.active_seconds) is None",
         f"{COORDINATING}a_study_that_was_taken_is_not_ended_by_its_former_coordinator",
+    ),
+    Guard(
+        "lost study: its attempts are another one's when its former coordinator ends",
+        "tuner/coordinator.py",
+        "in [study for study in self.studies.values() if study.id not in lost]:",
+        "in self.studies.values():",
+        f"{COORDINATING}a_study_that_was_taken_keeps_its_attempts_when_its_former_coordinator_ends",
     ),
     Guard(
         "uncertain commit: written again",

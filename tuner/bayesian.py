@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,30 +60,44 @@ class _Rows:
         self._places, self._values = np.zeros((0, columns)), np.zeros(0)  # a judged one's, smaller is better
         self._states = np.zeros(0, dtype=np.int8)
         self._keys: dict[int, bytes] = {}
-        self.tried: Counter[bytes] = Counter()
+        self._new: set[int] = set()  # those that have no key yet: many keys at once cost a tenth
+        self._tried: Counter[bytes] = Counter()
 
-    def put(self, number: int, places: Floats, state: int, value: float) -> None:
-        """Add a trial, or replace it."""
-        self.drop(number)
+    def __contains__(self, number: int) -> bool:
+        return number in self._new or number in self._keys
+
+    def add(self, number: int, places: Sequence[float]) -> None:
+        """Add a trial that is running. No later news changes its place."""
         if number >= len(self._states):
             more = max(number + 1 - len(self._states), len(self._states))
             self._places = np.pad(self._places, ((0, more), (0, 0)))
             self._values, self._states = np.pad(self._values, (0, more)), np.pad(self._states, (0, more))
-        self._places[number], self._states[number], self._values[number] = places, state, value
-        key = self._keys[number] = keys(places[None])[0]
-        self.tried[key] += 1
+        self._places[number] = places
+        self._new.add(number)
+        self.judge(number, _RUNNING, math.inf)
 
-    def places(self, number: int) -> Floats | None:
-        """A trial's place, which no later news of it changes; None for one that is not here."""
-        return self._places[number].copy() if number in self._keys else None
+    def judge(self, number: int, state: int, value: float) -> None:
+        """Say what a trial that is here has come to."""
+        self._states[number], self._values[number] = state, value
 
     def drop(self, number: int) -> None:
         """As if the trial had never been there."""
-        if key := self._keys.pop(number, None):
+        if number in self:
             self._states[number] = _ABSENT
-            self.tried[key] -= 1
-            if not self.tried[key]:
-                del self.tried[key]
+        self._new.discard(number)
+        if key := self._keys.pop(number, None):
+            self._tried[key] -= 1
+            if not self._tried[key]:
+                del self._tried[key]
+
+    def tried(self) -> Counter[bytes]:
+        """How many trials there are at each place."""
+        new = sorted(self._new)
+        found = dict(zip(new, keys(self._places[new]), strict=True))
+        self._keys |= found
+        self._tried.update(found.values())
+        self._new.clear()
+        return self._tried
 
     def known(self) -> _Known:
         """What every trial counts as; nothing where none has an objective."""
@@ -107,12 +121,13 @@ class GaussianProcess:
 
     def observe(self, observation: Observation) -> None:
         number, params = observation.number, observation.params
-        places = self._rows.places(number)
-        self.forget(number)
+        if not params:
+            self._rows.drop(number)
+        elif number not in self._rows:
+            self._rows.add(number, self._encoding.row(params))
         if params:
-            self._rows.put(
-                number, self._encoding.places(params) if places is None else places, *self._judged(observation)
-            )
+            self._rows.judge(number, *self._judged(observation))
+        self._fits.pop(number, None)
         if len(observation.notes.get(_NOTE, ())) == len(self._encoding.names) + 3:
             self._fits[observation.number] = observation.notes[_NOTE]
 
@@ -151,7 +166,7 @@ class GaussianProcess:
         features = encoding.features(known.places[rows]), encoding.features(known.running)
         posterior = Posterior(features[0], encoding.groups, targets[rows], features[1], at)
         made_of = np.vstack([known.places[rows], known.running])
-        return Search(encoding, posterior, made_of, self._rows.tried, np.random.default_rng(seed)), notes
+        return Search(encoding, posterior, made_of, self._rows.tried(), np.random.default_rng(seed)), notes
 
     def _fitted(self, known: _Known, targets: Floats) -> tuple[Hyperparameters, dict[str, Any]]:
         """The hyperparameters of the last fit, or of a new one where that is due, which is noted."""

@@ -44,6 +44,7 @@ def claim(
     term = studies.claim(s, row.id, owner, seconds)
     if term is None:
         return None
+    row = studies.get(s, row.id)  # again: until a moment ago another one may have written
     mine = [assignment for assignment in held if assignment.origin == origin(row)]
     kept = {(member.trial, member.token) for assignment in mine for member in assignment.members}
     running = trials.running(s, row.id)

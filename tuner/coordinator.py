@@ -99,7 +99,8 @@ class Coordinator:
     def close(self, message: str = "The coordinator was asked to end.") -> None:
         """Queue every running trial again, give the studies back, and leave the workers idle."""
         with self.database.write() as s:
-            for study in self.studies.values():
+            lost = self._lost(s, set(self.studies))
+            for study in [study for study in self.studies.values() if study.id not in lost]:
                 write(s, study, self._unwritten[study.id])
                 for attempt in study.running.values():
                     trials.requeue(s, interruption(attempt.trial_id, attempt.token, "cancelled", message))
@@ -252,7 +253,11 @@ class Coordinator:
     def _lost(self, s: Session, involved: set[int]) -> set[int]:
         """Renew the leases of these studies; returns the ones another coordinator has taken over."""
         held = [self.studies[study_id] for study_id in sorted(involved)]
-        return {study.id for study in held if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS)}
+        return {
+            study.id
+            for study in held
+            if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS, study.active_seconds)
+        }
 
     # --- settle: studies that are over ----------------------------------------------------------------------------
 

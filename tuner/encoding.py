@@ -31,6 +31,7 @@ class Encoding:
         self.space = space
         self.names = [name for name in space.order if name in space.free]
         domains = [space.parameters[name] for name in self.names]
+        self._domains = list(zip(self.names, domains, strict=True))
         self._values = [_places_of_values(domain) for domain in domains]
         self._zeros = [domain.zero if isinstance(domain, Lambda) else 0.0 for domain in domains]
         self._options = [domain.count if isinstance(domain, Choice) else 0 for domain in domains]
@@ -45,9 +46,12 @@ class Encoding:
         return np.array([name in names for name in self.names], dtype=bool)
 
     def places(self, params: Mapping[str, Any]) -> Floats:
-        """One point as a row of places; inactive parameters are at 0.5."""
-        units = self.space.to_unit(params)
-        return np.array([units.get(name, 0.5) for name in self.names])
+        """One point of the space as a row of places; inactive parameters are at 0.5."""
+        return np.array(self.row(params))
+
+    def row(self, params: Mapping[str, Any]) -> list[float]:
+        """The same, to be put into a matrix."""
+        return [domain.place(params[name]) if name in params else 0.5 for name, domain in self._domains]
 
     def point(self, places: Floats) -> dict[str, Any]:
         """The point of a row of places, with its active parameters and the fixed ones."""

@@ -48,7 +48,9 @@ class OptunaSampler:
             return  # it learns nothing
         self._finished.observe(observation)
         while self._rows <= observation.number:
-            self._storage.create_new_trial(0, template_trial=_frozen(Observation(self._rows, "failed", {}), {}, {}))
+            self._storage.create_new_trial(0)  # without a template, of which Optuna would make a deep copy
+            if self._rows < observation.number:
+                self._storage._set_trial(self._rows, _frozen(Observation(self._rows, "failed", {}), {}, {}))
             self._rows += 1
         known = [name for name in observation.params if name in self._distributions]
         trial = _frozen(

@@ -16,6 +16,8 @@ from tuner.errors import TunerError
 
 MOST_DRAWS = 10  # for each variation that is asked for, before fewer of them will do
 
+_in_order = json.JSONEncoder(sort_keys=True).encode  # made once: `json.dumps` would make one for each point
+
 Taken = Callable[[dict[str, Any]], bool]
 """Whether another trial has exactly this point."""
 
@@ -68,7 +70,7 @@ def stable_seed(*parts: str | int) -> int:
 
 def key_of(params: Mapping[str, Any]) -> str:
     """Equal for equal points only."""
-    return json.dumps(params, sort_keys=True)
+    return _in_order(params)
 
 
 def define_by_run(space: Space, value_of: Callable[[str], Any]) -> dict[str, Any]:

@@ -83,6 +83,10 @@ class Configurations:
 
     def known(self, number: int) -> Observation:
         """What a sampler is to know of a trial's configuration: the means over its repeats, once all are over."""
+        if self._repeats == 1:  # the same as below, without means of one value; asked for each trial after a restart
+            point = self._points[number]
+            state = state_of([point.state], 1)
+            return Observation(number, state, point.params, point.value, dict(point.curve), point.notes)
         repeats = self.repeats_of(number)
         values = [repeat.value for repeat in repeats if repeat.value is not None]
         return Observation(
@@ -96,6 +100,8 @@ class Configurations:
 
     def value_at(self, number: int, epoch: int) -> float:
         """One point of `curve`; the trial itself got there."""
+        if self._repeats == 1:
+            return self._points[number].curve[epoch]
         return estimate([repeat.curve[epoch] for repeat in self.repeats_of(number) if epoch in repeat.curve]).mean
 
     def curve(self, number: int) -> dict[int, float]:

@@ -53,17 +53,16 @@ def write(database: Database, name: str, path: str | Path | None = None) -> Path
     metrics = {report.epoch: report.metrics for report in trial_story(database, name, now.best.number).reports}
     space, best = StudyDefinition.from_json(row.definition).space, now.best.number
     assert space is not None  # what was not given, the dry run has read from the model
-    trials = _thinned(trials, now.direction)
-    shares = importance(space, trials, now.direction)
+    shown, shares = _thinned(trials, now.direction), importance(space, trials, now.direction)
     figures = [
-        plots.history(trials, now.objective, now.direction),
-        plots.slices(space, trials, best, now.objective, now.direction),
+        plots.history(shown, now.objective, now.direction),
+        plots.slices(space, shown, best, now.objective, now.direction),
         *([plots.bars(shares)] if shares else []),
         plots.learning_curves(curves, best, now.objective),
         *([plots.regularization(metrics, best)] if any("data_loss" in values for values in metrics.values()) else []),
     ]
     path = Path(path or f"{name}.html")
-    _replace(path, _page(now, trials, too_narrow(space, trials, now.direction), figures))
+    _replace(path, _page(now, shown, too_narrow(space, trials, now.direction), figures))
     return path
 
 

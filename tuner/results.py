@@ -68,7 +68,7 @@ class StudySummary:
     no_test_part: str | None  # why there can be no final score; None where there is a test part
     epochs: int  # trained in all
     epochs_without_stopping: int  # what the finished trials would have trained without pruning and early stopping
-    seconds: float  # during which at least one trial ran
+    seconds: float  # during which it had a coordinator and was not paused
     failures: dict[str, int]  # failed trials by cause
     code: str | None  # SHA-256 of the package of user code that came with it; None: workers have the code
     coordinator: str | None  # who runs it now, `HOST:PID:…`; None: nobody
@@ -156,7 +156,6 @@ def summary(database: Database, name: str) -> StudySummary:
     definition = StudyDefinition.from_json(row.definition)
     with database.read() as s:
         totals = studies.totals(s, row.id)
-        seconds = trials.active_seconds(s, row.id)
         winner = _winner(s, row, definition, ranked(totals.counts, definition.repeats))
     over = totals.counts.get("complete", 0) + totals.counts.get("pruned", 0)
     return StudySummary(
@@ -174,7 +173,7 @@ def summary(database: Database, name: str) -> StudySummary:
         no_test_part=without_test_part(row.checked, loop=definition.loop is not None),
         epochs=totals.epochs,
         epochs_without_stopping=over * definition.epochs,
-        seconds=seconds,
+        seconds=row.active_seconds,
         code=row.code,
         coordinator=_coordinator(database, row),
         weight=definition.weight,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from db.tables import Trial
 from tuner.outcomes import Failure
 
 
@@ -24,9 +22,9 @@ class Attempt:
         self.taken = self.epoch
 
 
-@dataclass
+@dataclass(slots=True)
 class Point:
-    """A trial as the sampler and the budgets see it."""
+    """A trial as the sampler and the budgets see it. A study may have a hundred thousand of them."""
 
     number: int
     params: dict[str, Any]
@@ -35,12 +33,5 @@ class Point:
     value: float | None = None
     curve: dict[int, float] = field(default_factory=dict)  # objective by epoch
     seconds: float = 0.0  # spent on reported epochs
-    failures: list[Failure] = field(default_factory=list)  # why attempts at it ended early, oldest first
+    failures: list[Failure] = field(default_factory=list)  # of one that has not ended: why attempts at it did, in order
     ready_at: float = 0.0  # of the monotonic clock: not started again before
-
-
-def point(trial: Trial, curve: dict[int, float], failures: list[Failure], delay: float) -> Point:
-    """What is remembered of a trial's row. `delay`: seconds for which it still waits before it is tried again."""
-    ready_at = time.monotonic() + delay if delay else 0.0
-    row = (trial.number, trial.params, trial.notes, trial.state, trial.value)
-    return Point(*row, curve=dict(curve), failures=failures, ready_at=ready_at)

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from db import studies, trials
 from db.engine import Session
 from db.errors import DatabaseUnavailable
+from db.tables import Study, table
 from tests.bench import Bench
 from tests.invariants import check_invariants
 from tuner import assignments
@@ -180,6 +182,36 @@ def test_a_study_that_was_taken_is_not_ended_by_its_former_coordinator(make_benc
         assert studies.claim(s, study.id, "elsewhere:1:other", 60.0)
     bench.run(lambda: not bench.coordinator.studies)
     assert (bench.state("study"), study_row(bench.database, "study").owner) == ("active", "elsewhere:1:other")
+
+
+def test_a_study_that_was_taken_keeps_its_attempts_when_its_former_coordinator_ends(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """On a cluster the next coordinator goes on with the same attempts, under the same tokens."""
+    bench = make_bench("inline")
+    bench.submit("study", trials=1)
+    bench.coordinator.step()
+    study = study_row(bench.database, "study")
+    with bench.database.write() as s:
+        assert studies.release(s, study.id, bench.coordinator.owner, study.term)
+        assert studies.claim(s, study.id, "elsewhere:1:other", 60.0)
+    bench.coordinator.close()
+    [trial] = bench.trials("study")
+    assert (trial.state, trial.token) == ("running", 1)
+
+
+def test_the_time_of_earlier_coordinators_counts(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("inline")
+    bench.submit("study", trials=100, epochs=9, max_seconds=3600.0)
+    bench.coordinator.step()
+    bench.coordinator.close()
+    assert 0.0 < study_row(bench.database, "study").active_seconds < 3600.0
+    with bench.database.write() as s:
+        s.execute(update(table(Study)).values(active_seconds=7200.0))
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.run(lambda: bench.state("study") == "finished")
+    assert "3600 are the study's limit" in str(study_row(bench.database, "study").reason)
+    assert summary(bench.database, "study").seconds >= 7200.0
 
 
 @pytest.mark.parametrize("committed", [True, False])

@@ -196,7 +196,7 @@ def test_a_coordinator_that_renewed_holds_off_its_successor(database: Database) 
             order.append(studies.claim(s, study, "new", 60))
 
     with database.write() as s:
-        assert studies.renew(s, study, "old", 1, 60)
+        assert studies.renew(s, study, "old", 1, 60, 0.0)
         successor = threading.Thread(target=take_over)
         successor.start()
         time.sleep(0.3)
@@ -216,7 +216,7 @@ def test_a_coordinator_whose_study_was_taken_commits_nothing(database: Database)
     def wake_up() -> None:
         taken.wait(30)
         with database.write() as s:
-            renewed.append(studies.renew(s, study, "old", 1, 60))
+            renewed.append(studies.renew(s, study, "old", 1, 60, 0.0))
 
     frozen = threading.Thread(target=wake_up)
     frozen.start()

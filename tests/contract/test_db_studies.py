@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from itertools import product
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from db import states, studies
+from db import states, studies, trials
 from db.engine import Database, Session
 from db.errors import AlreadyExists, IllegalTransition
 from tests import rows
@@ -60,21 +62,54 @@ def test_a_claim_holds_until_its_lease_ends(database: Database) -> None:
     with database.write() as s:
         assert [row.id for row in studies.runnable(s)] == [study]
         assert studies.claim(s, study, "two", 60) == 2
-        assert not studies.renew(s, study, "one", 1, 60)
-        assert not studies.renew(s, study, "two", 1, 60)
-        assert not studies.renew(s, study, "one", 2, 60)
+        assert not studies.renew(s, study, "one", 1, 60, 0.0)
+        assert not studies.renew(s, study, "two", 1, 60, 0.0)
+        assert not studies.renew(s, study, "one", 2, 60, 0.0)
         assert not studies.release(s, study, "one", 1)
         row = studies.get(s, study)
         assert (row.owner, row.term) == ("two", 2)
-        assert studies.renew(s, study, "two", 2, 60)
+        assert studies.renew(s, study, "two", 2, 60, 0.0)
 
 
 def test_a_lease_that_ended_can_be_renewed_while_nobody_else_claimed(database: Database) -> None:
     with database.write() as s:
         study = rows.study(s)
         assert studies.claim(s, study, "one", 0.0) == 1
-        assert studies.renew(s, study, "one", 1, 60)
+        assert studies.renew(s, study, "one", 1, 60, 0.0)
         assert studies.claim(s, study, "two", 60) is None
+
+
+def test_the_seconds_of_a_study_are_those_that_its_coordinator_counted(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        assert studies.get(s, study).active_seconds == 0.0
+        assert studies.claim(s, study, "one", 60) == 1
+        assert studies.renew(s, study, "one", 1, 60, 2.5)
+        assert studies.claim(s, study, "one", 60) == 2
+        assert not studies.renew(s, study, "one", 1, 60, 99.0)
+        assert studies.release(s, study, "one", 2)
+        assert studies.get(s, study).active_seconds == 2.5
+
+
+def test_counting_and_the_best_trial_need_no_rows_of_other_trials(database: Database) -> None:
+    """What a page of a study costs must not grow with each of its trials: they are read in an index alone."""
+    if database.dialect != "sqlite":
+        pytest.skip("PostgreSQL chooses by the size of the table")
+    plans: list[str] = []
+    with database.write() as s:
+        study, connection = rows.study(s), s.connection()
+
+        def explain(_: object, cursor: Any, statement: str, parameters: Any, *__: object) -> None:
+            plans.extend(row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+        event.listen(connection, "before_cursor_execute", explain)
+        counted = studies.totals(s, study), studies.counts(s, study)
+        best = [trials.best(s, study, direction) for direction in ("minimize", "maximize")]
+    assert (counted, best) == ((studies.Totals({}, 0, {}), {}), [[], []])
+    by_state, failed, counts, *ordered = [plan for plan in plans if "trial" in plan]
+    assert "COVERING INDEX" in by_state and "COVERING INDEX" in counts
+    assert "state=?" in failed
+    assert len(ordered) == 2 and all("state=? AND value>? AND value<?" in plan for plan in ordered)
 
 
 def test_an_owner_that_claims_again_begins_a_new_term(database: Database) -> None:
@@ -82,7 +117,7 @@ def test_an_owner_that_claims_again_begins_a_new_term(database: Database) -> Non
         study = rows.study(s)
         assert studies.claim(s, study, "one", 60) == 1
         assert studies.claim(s, study, "one", 60) == 2
-        assert not studies.renew(s, study, "one", 1, 60)
+        assert not studies.renew(s, study, "one", 1, 60, 0.0)
 
 
 def test_a_released_study_is_free_at_once_and_its_terms_go_on_growing(database: Database) -> None:
@@ -169,7 +204,7 @@ def test_an_ended_study_cannot_be_renewed(database: Database) -> None:
         term = studies.claim(s, study, "one", 60)
         assert term == 1
         assert studies.finish(s, study, "finished", "all trials are over")
-        assert not studies.renew(s, study, "one", term, 60)
+        assert not studies.renew(s, study, "one", term, 60, 0.0)
         assert not studies.release(s, study, "one", term)
 
 

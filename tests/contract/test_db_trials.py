@@ -125,7 +125,6 @@ def test_tokens_grow_and_attempts_are_remembered(database: Database) -> None:
     with database.read() as s:
         first, second = trials.attempts(s, held.trial)
         row = trials.get_by_id(s, held.trial)
-        active = trials.active_seconds(s, held.study)
     assert (first.token, first.worker, first.cause, first.message, first.log) == (
         1, "worker", "oom", "exit code 137", "the end",
     )  # fmt: skip
@@ -138,21 +137,19 @@ def test_tokens_grow_and_attempts_are_remembered(database: Database) -> None:
     assert row.finished_at is not None
     assert first.ended_at is not None
     assert second.ended_at is not None
-    spans = [(first.ended_at - first.started_at), (second.ended_at - second.started_at)]
-    assert active == pytest.approx(sum(span.total_seconds() for span in spans), abs=1e-3)
 
 
-def test_attempts_side_by_side_count_once_in_active_seconds(database: Database) -> None:
+def test_why_attempts_ended_is_told_of_trials_that_have_not_ended(database: Database) -> None:
     with database.write() as s:
-        study = rows.study(s)
-        assert trials.active_seconds(s, study) == 0.0
-        several = [rows.held(s, study) for _ in range(4)]
-    time.sleep(NAP)
-    with database.write() as s:
-        for held in several[:2]:
-            assert rows.end(s, held, "complete")
-        trials.heartbeat(s, [(held.trial, held.token) for held in several], 60)
-        assert NAP <= trials.active_seconds(s, study) < 3 * NAP
+        study, other = rows.study(s), rows.study(s, "other")
+        again, over, untouched, elsewhere = (rows.held(s, of) for of in (study, study, study, other))
+        assert rows.requeue(s, again, cause="node_lost", process_end="by signal SIGKILL")
+        assert rows.lease(s, again.trial) == 2
+        assert rows.requeue(s, Held(study, again.trial, 2), cause="oom")
+        assert rows.end(s, over, "failed", cause="user_error")
+        assert rows.requeue(s, elsewhere, cause="hang")
+        assert trials.causes(s, study) == {0: [("node_lost", "by signal SIGKILL"), ("oom", None)]}
+        assert rows.end(s, untouched, "complete", value=0.5)
 
 
 def test_a_lease_ends_unless_a_heartbeat_comes(database: Database) -> None:

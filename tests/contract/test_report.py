@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import tuner
 from search_spaces import Choice, Float, Lambda, Space
 from tests.commands import run
+from tuner import importance as weighing
 from tuner import plots, report
 from tuner.api import Study
 from tuner.configuration import Settings
@@ -67,6 +70,25 @@ def test_of_very_many_trials_some_are_plotted_and_the_best_ones(
     [plotted] = re.findall(r"<p>(\d+) of 40 trials are plotted\.</p>", page)
     assert 5 <= int(plotted) <= 10
     assert f"<td>{study.best_trial.number}</td>" in page
+    assert too_narrow(SPACE, study.trials, "minimize")[0] in page, "what is said must not depend on what is plotted"
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 4, "ten trials would be too few for importance"
+
+
+def test_importance_is_much_the_same_when_it_is_drawn_from_a_part(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether `x` is low decides. A part with more of the good trials in it, which all have that, would not show it."""
+    draw, space = random.Random(0), Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+    points = [{"x": draw.random(), "y": draw.random()} for _ in range(2000)]
+    values = [(point["x"] > 0.12) + 0.3 * point["y"] for point in points]
+    trials = [
+        replace(study.trials[0], number=number, state="complete", params=point, value=value)
+        for number, (point, value) in enumerate(zip(points, values, strict=True))
+    ]
+    whole = importance(space, trials, "minimize")
+    monkeypatch.setattr(weighing, "MOST", 500)
+    assert whole["x"] > 0.9
+    assert importance(space, trials, "minimize") == pytest.approx(whole, abs=0.1)
 
 
 def test_every_trial_with_a_value_is_in_the_history(study: Study) -> None:

@@ -173,6 +173,26 @@ def test_what_the_first_version_stored_is_kept(empty_database_url: str) -> None:
             assert [row.key for row in artifacts.checkpoints(s, old.trial_id)] == [old.key]
 
 
+def test_the_time_of_a_study_that_is_there_is_that_of_its_attempts(empty_database_url: str) -> None:
+    """Step 0006 keeps it on the study's row: attempts side by side count once, and the time between them does not."""
+    spans = {2: ("00:00:00", "'2026-01-01 00:00:10+00:00'"), 3: ("00:00:04", "'2026-01-01 00:00:06+00:00'")}
+    spans |= {4: ("00:00:05", "'2026-01-01 00:00:15+00:00'"), 5: ("01:00:00", "NULL")}
+    with connect(empty_database_url) as database:
+        with database.write() as s:
+            config = schema.configuration()
+            config.attributes["connection"] = s.connection()
+            command.upgrade(config, "0001")
+            for statement in FIRST_VERSION:
+                s.execute(text(statement))
+            for token, (start, end) in spans.items():
+                columns = "trial_id, token, worker, lease_until, heartbeat_at, started_at, ended_at, message, log"
+                times = f"{NOW}, '2026-01-01 01:00:02+00:00', '2026-01-01 {start}+00:00', {end}"
+                s.execute(text(f"INSERT INTO attempt ({columns}) VALUES (1000, {token}, 'w', {times}, '', '')"))
+        schema.upgrade(database)
+        with database.read() as s:
+            assert studies.get(s, 1000).active_seconds == 17.0
+
+
 def test_an_upgrade_that_fails_changes_nothing(
     empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,11 @@ def new_study() -> ActiveStudy:
     space = {"x": {"type": "float", "low": 0, "high": 1}}
     form = {"name": "study", "loop": "tests.loops:descent", "space": space, "objective": "val_loss", "grace": 2}
     definition = parse({**form, "epochs": 9, "sampler": "random"})
-    return ActiveStudy(Study(id=1, name="study", state="active", definition=definition.to_json(), checked={}), 1, [])
+    return ActiveStudy(
+        Study(id=1, name="study", state="active", definition=definition.to_json(), checked={}, active_seconds=0.0),
+        1,
+        [],
+    )
 
 
 def test_a_trial_is_judged_by_reports_that_were_taken_in_and_not_by_those_that_are_only_heard() -> None:

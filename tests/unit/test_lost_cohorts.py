@@ -21,7 +21,7 @@ from workers.contract import Cause, Ended, Lost, SliceResult
 def study(together: int) -> ActiveStudy:
     form = {"name": "study", "data": "examples.digits:load", "cohort": together, "trials": 64, "sampler": "random"}
     definition = parse({**form, "space": {"family": "mlp", "depth": 1, "width": 8}})
-    row = Study(id=1, name="study", state="active", definition=definition.to_json(), checked={})
+    row = Study(id=1, name="study", state="active", definition=definition.to_json(), checked={}, active_seconds=0.0)
     study = ActiveStudy(row, 1, [])
     for _ in range(together):
         add(study)

@@ -87,7 +87,9 @@ class Chance:
 
     def rebuilt(self, points: list[Point]) -> ActiveStudy:
         """What a coordinator makes of rows: attempts that were running are queued again."""
-        row = Study(id=1, name="study", state="active", definition=self.definition.to_json(), checked={})
+        row = Study(
+            id=1, name="study", state="active", definition=self.definition.to_json(), checked={}, active_seconds=0.0
+        )
         queued = [replace(point, state="queued") if point.state == "running" else point for point in points]
         return ActiveStudy(row, 1, [replace(point, curve=dict(point.curve), failures=[]) for point in queued])
 
@@ -159,12 +161,14 @@ def test_the_repeats_of_a_cohort_are_given_to_one_worker() -> None:
     form = {**FORM, "loop": None, "data": "m:load", "space": {"family": "mlp"}, "sampler": "random"}
     definition = parse({**form, "trials": 20, "repeats": 5})
     assert definition.together({}) == 5
-    row = Study(id=1, name="study", state="active", definition=definition.to_json(), checked={})
+    row = Study(id=1, name="study", state="active", definition=definition.to_json(), checked={}, active_seconds=0.0)
     study = ActiveStudy(row, 1, [])
     assert study.waiting(0, time.monotonic()) == (0, 1, 2, 3, 4)
     assert len({str(study.proposal(number).params) for number in range(5)}) == 1
     wide = parse({**form, "trials": 399, "repeats": 3})
-    study = ActiveStudy(Study(id=1, name="study", state="active", definition=wide.to_json(), checked={}), 1, [])
+    study = ActiveStudy(
+        Study(id=1, name="study", state="active", definition=wide.to_json(), checked={}, active_seconds=0.0), 1, []
+    )
     assert study.waiting(0, time.monotonic()) == tuple(range(15)), (
         "five whole configurations of the sixteen trials there is room for"
     )

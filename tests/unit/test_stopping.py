@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import InvalidInput
-from tuner.rungs import Rung
+from tuner.rungs import FEW, Rung
 from tuner.stopping import RULES, SHOWN_RIVALS, Hyperband, Rule, rule
 
 Direction = Literal["minimize", "maximize"]
@@ -305,6 +305,17 @@ def test_a_rung_is_its_trials_in_order(direction: Direction, steps: list[tuple[i
         assert rivals[1:3] == rivals.best(3)[1:]
         with pytest.raises(IndexError):
             rivals[len(kept)]
+
+
+def test_objectives_that_are_set_together_are_in_order_like_those_set_one_by_one() -> None:
+    """A study that is read from its rows sets all of them before anyone looks."""
+    draw, together, alone = random.Random(0), Rung("maximize"), Rung("maximize")
+    for number in [*range(5 * FEW), *range(FEW)]:
+        value = draw.choice([draw.random(), math.inf, 0.5])
+        together.set(number, value)
+        alone.set(number, value)
+        alone.without(number)
+    assert list(together.without(7)) == list(alone.without(7))
 
 
 @pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
