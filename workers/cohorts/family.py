@@ -1,4 +1,4 @@
-"""Stacks of the `mlp` family: one program per depth serves every width, batch size, activation and optimizer."""
+"""Stacks of the `mlp` family: one program serves every depth, width, batch size, activation and optimizer."""
 
 from __future__ import annotations
 

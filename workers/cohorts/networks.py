@@ -12,7 +12,7 @@ workers/cohorts/layout.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ ACTIVATIONS: dict[str, Activation | None] = {
 }
 """By the names of the `mlp` space, which has the same ones (held by a test)."""
 
-_STACK = tf.TensorSpec([None, None, None], tf.float32)
+_ROWS, _STACK = tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None, None, None], tf.float32)
 _CHOICE = tf.TensorSpec([], tf.int32)
 
 
@@ -91,17 +91,12 @@ def outputs(weights: Any, shape: Shape, x: Any) -> Any:
 
 
 def penalties(weights: Any, shape: Shape, l1: Any, l2: Any) -> Any:
-    """Of each member, (K,): of the hidden kernels, as in Keras without a half, l1 * |w| + l2 * w^2. `l1`, `l2`: (K,)."""
-
-    def of(place: Any, inputs: Any) -> Any:
-        kernel, _, _ = _hidden(weights, shape, place, inputs)
-        return _penalized(kernel, tf.zeros_like(kernel), l1[:, None, None], l2[:, None, None])[0]
-
-    def body(place: Any, total: Any) -> Any:
-        return place + 1, total + of(place, shape.width)
-
-    start = (1, of(0, shape.inputs))
-    return tf.while_loop(lambda place, _: place < shape.depth, body, start, parallel_iterations=1)[1]
+    """Of each member's hidden kernels, (K,): as in Keras without a half, l1 |w| + l2 w^2. `l1`, `l2`: (K, 1)."""
+    width, others = shape.width, tf.zeros([shape.width + shape.slopes])
+    hidden = tf.concat([tf.ones([width * width]), others], 0)
+    parts = [tf.ones([shape.inputs * width]), others, tf.tile(hidden, [shape.depth - 1])]
+    counted = weights * tf.concat([*parts, tf.zeros([(width + 1) * shape.outputs])], 0)
+    return tf.reduce_sum(l1 * tf.abs(counted) + l2 * tf.square(counted), 1)
 
 
 def gradients(
@@ -120,56 +115,74 @@ def gradients(
     Returns:
         Data losses (K,), penalties (K,), metrics (K,), gradients (K, P).
     """
-    l1, l2, rates = hyper
-    names = ("kernel", "entered", "z", "h", "share")
-    arrays = [tf.TensorArray(tf.float32, shape.depth, element_shape=[None] * 3, infer_shape=False) for _ in names]
-
-    def forwards(place: Any, entered: Any, inputs: Any, arrays: Any) -> tuple[Any, Any]:
-        kernel, bias, slopes = _hidden(weights, shape, place, inputs)
-        h, z = _activated(shape.activation, tf.matmul(entered, kernel) + bias, slopes)
-        left, share = _dropped(h, rates, seed * tf.cast(2 * place + 1, tf.int64))
-        items = (kernel, entered, z, h, share)
-        return left, [array.write(place, item) for array, item in zip(arrays, items, strict=True)]
-
-    def up(place: Any, entered: Any, *arrays: Any) -> Any:
-        left, arrays = forwards(place, entered, shape.width, arrays)
-        return place + 1, left, *arrays
-
-    h, arrays = forwards(0, _spread(x, weights), shape.inputs, arrays)
-    _, h, *arrays = tf.while_loop(lambda place, *_: place < shape.depth, up, (1, h, *arrays), parallel_iterations=1)
+    step = _Step(weights, shape, hyper, seed)
+    h, layers = step.forwards(_spread(x, weights))
     kernel, bias = _last(weights, shape)
     with tf.GradientTape() as tape:
         out = tf.matmul(h, kernel) + bias
         tape.watch(out)
         losses, metrics = scores(out)
-    slope = tape.gradient(losses, out)
+    slope = tape.gradient(losses, out)  # of the sum of the losses: each member's own, for they share no weights
+    penalty, hidden = step.backwards(tf.matmul(slope, kernel, transpose_b=True), layers)
+    return losses, penalty, metrics, tf.concat([*hidden, *_of_layer(h, slope)], 1)
 
-    def backwards(place: Any, above: Any) -> tuple[Any, Any, Any, list[Any]]:
-        kernel, entered, z, h, share = (array.read(place) for array in arrays)
-        slopes = _slopes(weights, shape, place)
-        slope, own = _bent(shape.activation, _shared(above, share), z, h, slopes)
-        penalty, by_kernel = _penalized(kernel, tf.matmul(entered, slope, transpose_a=True), l1, l2)
-        return kernel, slope, penalty, [_flat(by_kernel), tf.reduce_sum(slope, 1), own]
 
-    def down(place: Any, above: Any, total: Any, flat: Any) -> Any:
-        kernel, slope, penalty, blocks = backwards(place, above)
-        return place - 1, tf.matmul(slope, kernel, transpose_b=True), total + penalty, tf.concat([*blocks, flat], 1)
+class _Step:
+    """The hidden layers of a stack, there and back; of each layer the way there keeps what the way back needs."""
 
-    above = tf.matmul(slope, kernel, transpose_b=True)
-    last = [_flat(tf.matmul(h, slope, transpose_a=True)), tf.reduce_sum(slope, 1)]
-    start = (shape.depth - 1, above, tf.zeros_like(losses), tf.zeros_like(weights[:, :0]))
-    _, above, total, hidden = tf.while_loop(lambda place, *_: place > 0, down, start, parallel_iterations=1)
-    _, _, penalty, first = backwards(0, above)
-    return losses, total + penalty, metrics, tf.concat([*first, hidden, *last], 1)
+    def __init__(self, weights: Any, shape: Shape, hyper: Any, seed: Any) -> None:
+        self._weights, self._shape, self._seed = weights, shape, seed
+        self._l1, self._l2, self._rates = hyper
+
+    def forwards(self, x: Any) -> tuple[Any, list[Any]]:
+        """What the last hidden layer answers, and of all layers: kernel, what came in, z, h, and what dropout left."""
+        arrays = [tf.TensorArray(tf.float32, self._shape.depth, element_shape=[None] * 3) for _ in range(5)]
+
+        def body(place: Any, h: Any, *arrays: Any) -> Any:
+            return place + 1, *self._up(place, h, self._shape.width, arrays)
+
+        begun = (1, *self._up(0, x, self._shape.inputs, arrays))
+        _, h, *arrays = tf.while_loop(lambda place, *_: place < self._shape.depth, body, begun, parallel_iterations=1)
+        return h, arrays
+
+    def _up(self, place: Any, entered: Any, inputs: Any, arrays: Iterable[Any]) -> list[Any]:
+        kernel, bias, slopes = _hidden(self._weights, self._shape, place, inputs)
+        h, z = _activated(self._shape.activation, tf.matmul(entered, kernel) + bias, slopes)
+        left, share = _dropped(h, self._rates, self._seed * tf.cast(2 * place + 1, tf.int64))
+        kept = (kernel, entered, z, h, share)
+        return [left, *(array.write(place, item) for array, item in zip(arrays, kept, strict=True))]
+
+    def backwards(self, above: Any, layers: list[Any]) -> tuple[Any, list[Any]]:
+        """Penalties (K,), and the gradient in blocks (K, numbers). `above`: slope by what the last layer answers."""
+
+        def body(place: Any, above: Any, total: Any, flat: Any) -> Any:
+            kernel, slope, penalty, blocks = self._down(place, above, layers)
+            above = tf.matmul(slope, kernel, transpose_b=True)
+            return place - 1, above, total + penalty, tf.concat([*blocks, flat], 1)
+
+        begun = (self._shape.depth - 1, above, tf.zeros_like(self._weights[:, 0]), self._weights[:, :0])
+        _, above, total, flat = tf.while_loop(lambda place, *_: place > 0, body, begun, parallel_iterations=1)
+        _, _, penalty, blocks = self._down(0, above, layers)
+        return total + penalty, [*blocks, flat]
+
+    def _down(self, place: Any, above: Any, layers: list[Any]) -> tuple[Any, Any, Any, list[Any]]:
+        kernel, entered, z, h, share = (array.read(place) for array in layers)
+        above = tf.cond(tf.size(share) > 0, lambda: above * share, lambda: above)
+        slope, own = _bent(self._shape.activation, above, z, h, _slopes(self._weights, self._shape, place))
+        by_kernel, by_bias = _of_layer(entered, slope)
+        penalty, by_kernel = _penalized(kernel, by_kernel, self._l1, self._l2)
+        return kernel, slope, penalty, [by_kernel, by_bias, own]
+
+
+def _of_layer(entered: Any, slope: Any) -> tuple[Any, Any]:
+    """A layer's gradient by its kernel and by its bias, (K, numbers). `slope`: by what comes out, (K, B, out)."""
+    kernel = tf.matmul(entered, slope, transpose_a=True)
+    return tf.reshape(kernel, [tf.shape(kernel)[0], -1]), tf.reduce_sum(slope, 1)
 
 
 def _spread(x: Any, weights: Any) -> Any:
     """The same rows for each member, (K, B, D)."""
     return tf.broadcast_to(x[None], [tf.shape(weights)[0], tf.shape(x)[0], tf.shape(x)[1]])
-
-
-def _flat(kernel: Any) -> Any:
-    return tf.reshape(kernel, [tf.shape(kernel)[0], -1])
 
 
 def _begin(shape: Shape, place: Any) -> Any:
@@ -240,13 +253,14 @@ def _shared(above: Any, share: Any) -> Any:
     return tf.cond(tf.size(share) > 0, lambda: above * share, lambda: above)
 
 
-@tf.function(autograph=False, input_signature=[_STACK] * 4)
+@tf.function(autograph=False, input_signature=[_STACK, _ROWS, _STACK, _STACK])
 def _penalized(kernel: Any, gradient: Any, l1: Any, l2: Any) -> Any:
     """Each member's penalty of a kernel (K,), and the gradient with its slope. Goes over the kernels few times."""
 
     def add() -> Any:
         second = l2 * kernel
         both = tf.cond(tf.reduce_any(l1 > 0), lambda: l1 * tf.sign(kernel) + second, lambda: second)
-        return tf.reduce_sum(both * kernel, [1, 2]), tf.add_n([gradient, both, second])
+        flat = [tf.reshape(item, tf.shape(gradient)) for item in (both, second)]
+        return tf.reduce_sum(both * kernel, [1, 2]), tf.add_n([gradient, *flat])
 
     return tf.cond(tf.reduce_any(l1 + l2 > 0), add, lambda: (tf.zeros_like(l1[:, 0, 0]), gradient))

@@ -1,15 +1,11 @@
 """An epoch of a stack of the `mlp` family as one compiled function: it loops over the batches inside the graph.
 
 The functions are traced with shapes left open, and activation and optimizer are chosen inside (`tf.switch_case`), so
-that one trace per depth and loss serves every width, batch size, activation, optimizer and number of members. Members
-see the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are
+that one trace per loss serves every depth, width, batch size, activation, optimizer and number of members. Members see
+the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are
 paired.
 
-What is chosen among many (`_activated`, `_dropped`, `_stepped`) is a function of its own, so that it and its gradient
-are traced once in a process and not once for each layer of each depth: most of a program's trace was that.
-
-A row of `hyper` is (learning rate, L1, L2, dropout rate) of a member. The gradient of the sum of the members' losses is
-each member's own gradient; the penalty is differentiated by hand, apart from the data loss.
+A row of `hyper` is (learning rate, L1, L2, dropout rate) of a member.
 """
 
 from __future__ import annotations
@@ -35,7 +31,7 @@ _ROWS, _HYPER = tf.TensorSpec([None, None], _F), tf.TensorSpec([None, None], tf.
 
 @dataclass(frozen=True)
 class Program:
-    """The two functions of one depth and loss."""
+    """The two functions of one loss."""
 
     train: Any
     evaluate: Any
@@ -43,7 +39,7 @@ class Program:
 
 @cache
 def program(loss: Loss) -> Program:
-    """Trace nothing yet; the first call of each function does, in 0.2 to 0.6 CPU-seconds together."""
+    """Trace nothing yet; the first call of each function does, in 1 to 2 CPU-seconds together."""
     epoch = _Epoch(loss)
     y = tf.TensorSpec([None], _N) if loss == "sparse" else _ROWS
     scalar, order = tf.TensorSpec([], _I), tf.TensorSpec([None], _N)
@@ -97,7 +93,7 @@ class _Epoch:
     ) -> Any:  # fmt: skip
         """The sums (K, SUMS) over all rows."""
         hyper, shape, rows = tf.cast(hyper, _F), Shape.of(shape), tf.shape(x)[0]
-        penalty = penalties(weights, shape, hyper[:, 1], hyper[:, 2])
+        penalty = penalties(weights, shape, hyper[:, 1:2], hyper[:, 2:3])
 
         def body(step: Any, sums: Any) -> Any:
             taken = slice(step * EVALUATION_ROWS, (step + 1) * EVALUATION_ROWS)
