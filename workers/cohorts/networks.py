@@ -229,8 +229,8 @@ def _bent(activation: Any, above: Any, z: Any, h: Any, slopes: Any) -> Any:
     """The slope of the losses by z (K, B, W), and by the activation's own slopes (K, W), where it has none (K, 0)."""
 
     def prelu() -> Any:
-        below = above * tf.cast(z < 0, z.dtype)
-        return above - below + slopes * below, tf.reduce_sum(below * z, 1)
+        below, beyond = (above * tf.cast(where, z.dtype) for where in (z < 0, z > 0))  # where z is 0 nothing slopes
+        return beyond + slopes * below, tf.reduce_sum(below * z, 1)
 
     def other(activation: Activation) -> Any:
         return lambda: (activation.bent(above, z if activation.needs_z else h), slopes[:, 0])
