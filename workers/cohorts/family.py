@@ -18,7 +18,7 @@ from workers.cohorts.source import Source
 from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.contract import Member
 
-MOST_NUMBERS = 1_000_000  # weights in a stack: beyond the caches of a core, members are faster alone (measured)
+MOST_NUMBERS = 500_000  # weights in a stack: more of them are no faster per member (measured), and take memory
 STEPS = 200  # batches in one call of the compiled function
 
 

@@ -71,21 +71,23 @@ class _Epoch:
         """
         rates, shape = hyper[:, :1], Shape.of(shape)
         numbers = [tf.cast(hyper[:, column], _F)[:, None, None] for column in (1, 2, 3)]
-        batches = (tf.shape(order)[0] + batch - 1) // batch
+        total = tf.shape(order)[0]
 
         def body(step: Any, weights: Any, slots: Any, sums: Any) -> Any:
-            rows = order[step * batch : (step + 1) * batch]
+            # The last batch is filled up with rows that do not count: oneDNN keeps kernels for each number of rows.
+            places = step * batch + tf.range(tf.minimum(batch, total))
+            counted = tf.cast(places < total, _F)
+            rows = tf.gather(order, tf.minimum(places, total - 1))
             inputs, targets, weighted = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
             noise = tf.stack([seed, tf.cast(done + step, _N)])
-            scores = partial(self._scores, y=targets, row_weight=weighted, offset=offset, scale=scale)
+            scores = partial(self._scores, y=targets, row_weight=weighted, counted=counted, offset=offset, scale=scale)
             losses, penalty, metric, slope = gradients(weights, shape, numbers, inputs, noise, scores)
             weights, slots = _stepped(optimizer, weights, slope, slots, rates, done + step)
-            count = tf.cast(tf.shape(rows)[0], _F)
-            return step + 1, weights, slots, sums + count * _with_ones(losses, penalty, metric)
+            return step + 1, weights, slots, sums + tf.reduce_sum(counted) * _with_ones(losses, penalty, metric)
 
         start = (0, weights, slots, sums)
-        _, weights, slots, sums = tf.while_loop(lambda step, *_: step < batches, body, start, parallel_iterations=1)
-        return weights, slots, sums
+        _, *trained = tf.while_loop(lambda step, *_: step * batch < total, body, start, parallel_iterations=1)
+        return tuple(trained)
 
     def evaluate(
         self, weights: Any, hyper: Any, shape: Any, offset: Any, scale: Any, x: Any, y: Any,
@@ -97,16 +99,19 @@ class _Epoch:
 
         def body(step: Any, sums: Any) -> Any:
             taken = slice(step * EVALUATION_ROWS, (step + 1) * EVALUATION_ROWS)
-            out = outputs(weights, shape, x[taken])
-            losses, metric = self._scores(out, y[taken], row_weight[taken], offset, scale)
-            return step + 1, sums + tf.cast(tf.shape(x[taken])[0], _F) * _with_ones(losses, penalty, metric)
+            out, counted = outputs(weights, shape, x[taken]), tf.ones_like(row_weight[taken])
+            losses, metric = self._scores(out, y[taken], row_weight[taken], counted, offset, scale)
+            return step + 1, sums + tf.reduce_sum(counted) * _with_ones(losses, penalty, metric)
 
-        batches = (rows + EVALUATION_ROWS - 1) // EVALUATION_ROWS
         sums = tf.zeros([tf.shape(weights)[0], SUMS])
-        return tf.while_loop(lambda step, _: step < batches, body, (0, sums), parallel_iterations=1)[1]
+        begun = (0, sums)
+        return tf.while_loop(lambda step, _: step * EVALUATION_ROWS < rows, body, begun, parallel_iterations=1)[1]
 
-    def _scores(self, out: Any, y: Any, row_weight: Any, offset: Any, scale: Any) -> tuple[Any, Any]:
-        """The data loss as Keras averages it over a batch, and accuracy or absolute error, each (K,)."""
+    def _scores(self, out: Any, y: Any, row_weight: Any, counted: Any, offset: Any, scale: Any) -> tuple[Any, Any]:
+        """The data loss as Keras averages it over a batch, and accuracy or absolute error, each (K,).
+
+        `counted` (B,): 1 for the rows of the batch, 0 for others.
+        """
         if self._loss == "squared":
             answer = out * scale + offset
             error = tf.reduce_mean(tf.square(answer - y), -1) / tf.reduce_mean(tf.square(scale))
@@ -119,7 +124,8 @@ class _Epoch:
                 error = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.broadcast_to(y, spread), out)
             else:
                 error = tf.nn.softmax_cross_entropy_with_logits(tf.broadcast_to(y, tf.shape(out)), out)
-        return tf.reduce_mean(error * row_weight, -1), tf.reduce_mean(metric, -1)
+        share = counted / tf.reduce_sum(counted)
+        return tf.reduce_sum(error * (row_weight * share), -1), tf.reduce_sum(metric * share, -1)
 
 
 def _with_ones(*columns: Any) -> Any:
