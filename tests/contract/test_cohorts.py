@@ -253,6 +253,18 @@ def test_the_program_knows_what_the_family_knows() -> None:
     assert {program.settings_of(name)["class"] for name in OPTIMIZERS} <= updates.UPDATES.keys()
 
 
+def test_members_that_are_too_many_for_a_stack_are_in_equal_ones(
+    training: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not three and one: oneDNN keeps kernels for each number of members."""
+    from workers.cohorts import family
+    from workers.cohorts.layout import layout_of
+
+    points = varied(depth=1, width=6, activation="relu", batch_size=16)[:4]
+    monkeypatch.setattr(family, "MOST_NUMBERS", 3 * layout_of(points[0], 4, 3).size)
+    assert {item.how for item in together(training(), points).trained} == {"in a cohort of 2 (program: mlp, depth 1)"}
+
+
 def test_a_stack_leaves_room_for_what_its_layers_answer() -> None:
     """Few weights, but inputs of many columns: it is the copies of a batch that take memory."""
     from workers.cohorts.family import Family
