@@ -6,7 +6,8 @@ epoch trains them all. Read in this order: `structure` (what a stack asks of its
 stack: who is best, who is over, who leaves), `batches` (what it is given to train on), `training` (an assignment in
 slices), `placing` (who can be in a stack), `updates` (what an optimizer does to rows).
 
-The `mlp` family: `layout` (a network as one row of numbers), `program` (its epoch, compiled once per depth), `family`.
+The `mlp` family: `layout` (a network as one row of numbers), `networks` (what a stack of them answers, and its
+gradients), `program` (an epoch, compiled once), `family`.
 Any other model: `lifting` (numbers out of a configuration), `columns` (where they stand), `optimizers` (their numbers
 and schedules), `constraints`, `penalties`, `noise`, `lifted_program` (its epoch, compiled once per pattern), `lifted`,
 `comparison` (with Keras, before it is trusted), `rehearsing` (what the dry run finds out).

@@ -1,4 +1,4 @@
-"""Stacks of the `mlp` family: one program per depth serves every width, batch size, activation and optimizer."""
+"""Stacks of the `mlp` family: one program serves every depth, width, batch size, activation and optimizer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import tensorflow as tf
 from workers import models
 from workers.cohorts.batches import Batches
 from workers.cohorts.layout import Layout, layout_of
-from workers.cohorts.program import ACTIVATIONS, EVALUATION_ROWS, SUMS, first_slots, program
+from workers.cohorts.networks import ACTIVATIONS
+from workers.cohorts.program import EVALUATION_ROWS, SUMS, first_slots, program
 from workers.cohorts.source import Source
 from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.contract import Member
 
-MOST_NUMBERS = 1_000_000  # weights in a stack: beyond the caches of a core, members are faster alone (measured)
+MOST_NUMBERS = 500_000  # weights in a stack: more of them are no faster per member (measured), and take memory
 STEPS = 200  # batches in one call of the compiled function
 
 
@@ -88,12 +89,13 @@ class Family:
 
     @property
     def _program(self) -> Any:
-        return program(self.layout.depth, self.source.loss)
+        return program(self.source.loss)
 
     def _constants(self) -> tuple[Any, ...]:
-        layout, activation = self.layout, list(ACTIVATIONS).index(self.activation)
-        penalized = tf.constant(layout.penalized())
-        return layout.dims, layout.sizes, penalized, activation, self.source.offset, self.source.scale
+        layout = self.layout
+        slopes, activation = layout.width if layout.slopes else 0, list(ACTIVATIONS).index(self.activation)
+        shape = [layout.inputs, layout.width, layout.outputs, layout.depth, slopes, activation]
+        return shape, self.source.offset, self.source.scale
 
     def _named(self, prefix: str, data: float, penalty: float, metric: float) -> dict[str, float]:
         return named(prefix, float(data), float(penalty), {self.source.metric: float(metric)})

@@ -45,11 +45,6 @@ class Layout:
         """Numbers in a row."""
         return sum(self.sizes)
 
-    def penalized(self) -> np.ndarray:
-        """1 where the L1 and L2 penalties count (the hidden kernels), else 0; float32 (size,)."""
-        marks = [float(block % 3 == 0 and block < 3 * self.depth) for block in range(len(self.sizes))]
-        return np.repeat(np.array(marks, "float32"), self.sizes)
-
     def initial(self, seed: int, dropout: bool) -> np.ndarray:
         """The weights that a Keras model has which is built after `set_seeds(seed)`; float32 (size,).
 

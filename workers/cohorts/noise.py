@@ -40,7 +40,12 @@ def dropped(x: Any, draw: Any, rate: Any) -> Any:
 
     A product, because its gradient is one as well: that of a choice between quotients takes twice as long.
     """
-    return x * (tf.cast(draw >= rate, x.dtype) * (1 / (1 - rate)))
+    return x * kept(draw, rate, x.dtype)
+
+
+def kept(draw: Any, rate: Any, dtype: Any) -> Any:
+    """What inverted dropout multiplies by: 0 where something is dropped."""
+    return tf.cast(draw >= rate, dtype) * (1 / (1 - rate))
 
 
 def _call(layer: Any, rate: Any, seed: Any) -> Callable[..., Any]:

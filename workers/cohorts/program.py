@@ -1,41 +1,24 @@
 """An epoch of a stack of the `mlp` family as one compiled function: it loops over the batches inside the graph.
 
 The functions are traced with shapes left open, and activation and optimizer are chosen inside (`tf.switch_case`), so
-that one trace per depth and loss serves every width, batch size, activation, optimizer and number of members. Members
-see the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are
+that one trace per loss serves every depth, width, batch size, activation, optimizer and number of members. Members see
+the same batches in the same order and the same draws of noise, which their own dropout rates cut: comparisons are
 paired.
 
-What is chosen among many (`_activated`, `_dropped`, `_stepped`) is a function of its own, so that it and its gradient
-are traced once in a process and not once for each layer of each depth: most of a program's trace was that.
-
-A row of `hyper` is (learning rate, L1, L2, dropout rate) of a member. The gradient of the sum of the members' losses is
-each member's own gradient; the penalty is differentiated by hand, apart from the data loss.
+A row of `hyper` is (learning rate, L1, L2, dropout rate) of a member.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
-import keras
 import tensorflow as tf
 
 from workers import models
-from workers.cohorts.noise import dropped
+from workers.cohorts.networks import Shape, gradients, outputs, penalties
 from workers.cohorts.updates import UPDATES, Settings, Slots, decayed
-
-ACTIVATIONS: dict[str, Any] = {
-    "sigmoid": tf.sigmoid,
-    "tanh": tf.tanh,
-    "relu": tf.nn.relu,
-    "leaky_relu": lambda x: tf.nn.leaky_relu(x, 0.3),  # the slope of keras.layers.LeakyReLU
-    "prelu": None,  # has weights of its own, see `_activated`
-    "elu": tf.nn.elu,
-    "gelu": keras.activations.gelu,
-    "softplus": tf.nn.softplus,
-}
-"""By the names of the `mlp` space; a test holds that both have the same ones."""
 
 EVALUATION_ROWS = 512  # rows per batch of an evaluation: the sums do not depend on it
 SUMS = 4  # per member: data loss, penalty and metric, each times the rows it was averaged over, and these rows
@@ -44,119 +27,91 @@ Loss = Literal["sparse", "one_hot", "squared"]
 
 _F, _I, _N = tf.float32, tf.int32, tf.int64
 _ROWS, _HYPER = tf.TensorSpec([None, None], _F), tf.TensorSpec([None, None], tf.float64)
-_STACK = tf.TensorSpec([None, None, None], _F)
 
 
 @dataclass(frozen=True)
 class Program:
-    """The two functions of one depth and loss."""
+    """The two functions of one loss."""
 
     train: Any
     evaluate: Any
 
 
 @cache
-def program(depth: int, loss: Loss) -> Program:
-    """Trace nothing yet; the first call of each function does, in 0.2 to 0.6 CPU-seconds together."""
-    network = _Network(depth, loss)
+def program(loss: Loss) -> Program:
+    """Trace nothing yet; the first call of each function does, in 1 to 2 CPU-seconds together."""
+    epoch = _Epoch(loss)
     y = tf.TensorSpec([None], _N) if loss == "sparse" else _ROWS
     scalar, order = tf.TensorSpec([], _I), tf.TensorSpec([None], _N)
     data = [_ROWS, y, tf.TensorSpec([None], _F)]
-    shape = [tf.TensorSpec([depth + 2], _I), tf.TensorSpec([3 * (depth + 1)], _I), tf.TensorSpec([None], _F)]
-    scale = [tf.TensorSpec([None], _F), tf.TensorSpec([None], _F)]
-    common = [_ROWS, _HYPER, *shape, scalar, *scale, *data]
-    seed = tf.TensorSpec([], _N)
-    training = [(_ROWS, _ROWS), order, *[scalar] * 3, seed, _ROWS]
-    compiled = tf.function(network.train, autograph=False, input_signature=[*common, *training])
-    return Program(compiled, tf.function(network.evaluate, autograph=False, input_signature=common))
+    common = [_ROWS, _HYPER, tf.TensorSpec([6], _I), *[tf.TensorSpec([None], _F)] * 2, *data]
+    training = [(_ROWS, _ROWS), order, *[scalar] * 3, tf.TensorSpec([], _N), _ROWS]
+    compiled = tf.function(epoch.train, autograph=False, input_signature=[*common, *training])
+    return Program(compiled, tf.function(epoch.evaluate, autograph=False, input_signature=common))
 
 
-class _Network:
-    """The arithmetic of a stack of networks of one depth.
+class _Epoch:
+    """An epoch of a stack.
 
-    K members, P weights each, D inputs, B rows. `weights` (K, P), `hyper` (K, 4), `dims` (depth + 2,), `sizes` of the
-    blocks of a row (see layout), `penalized` (P,), `activation` its place in ACTIVATIONS, `offset` and `scale` of the
-    outputs (O,), `x` (B, D), `y` (B,) or (B, O), `row_weight` (B,).
+    K members, P weights each, D inputs, O outputs, B rows. `weights` (K, P), `hyper` (K, 4), `shape` (6,) the fields of
+    networks.Shape, `offset` and `scale` of the outputs (O,), `x` (B, D), `y` (B,) or (B, O),
+    `row_weight` (B,).
     """
 
-    def __init__(self, depth: int, loss: Loss) -> None:
-        self._depth, self._loss = depth, loss
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
 
     def train(
-        self, weights: Any, hyper: Any, dims: Any, sizes: Any, penalized: Any, activation: Any, offset: Any, scale: Any,
-        x: Any, y: Any, row_weight: Any, slots: Any, order: Any, batch: Any, optimizer: Any, done: Any, seed: Any,
-        sums: Any,
+        self, weights: Any, hyper: Any, shape: Any, offset: Any, scale: Any, x: Any, y: Any,
+        row_weight: Any, slots: Any, order: Any, batch: Any, optimizer: Any, done: Any, seed: Any, sums: Any,
     ) -> tuple[Any, Any, Any]:  # fmt: skip
         """Train on the rows in `order`, `batch` of them at a time. Returns weights, slots and sums (K, SUMS).
 
         `done`: steps that the members have made before. `seed`: of the dropout.
         """
-        rates, hyper = hyper[:, :1], tf.cast(hyper, _F)
-        batches = (tf.shape(order)[0] + batch - 1) // batch
+        rates, shape = hyper[:, :1], Shape.of(shape)
+        numbers = [tf.cast(hyper[:, column], _F)[:, None, None] for column in (1, 2, 3)]
+        total = tf.shape(order)[0]
 
         def body(step: Any, weights: Any, slots: Any, sums: Any) -> Any:
-            rows = order[step * batch : (step + 1) * batch]
-            taken = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
+            # The last batch is filled up with rows that do not count: oneDNN keeps kernels for each number of rows.
+            places = step * batch + tf.range(tf.minimum(batch, total))
+            counted = tf.cast(places < total, _F)
+            rows = tf.gather(order, tf.minimum(places, total - 1))
+            inputs, targets, weighted = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
             noise = tf.stack([seed, tf.cast(done + step, _N)])
-            parts = self._parts(weights, dims, sizes)
-            with tf.GradientTape() as tape:
-                tape.watch(parts)
-                out = self._outputs(parts, taken[0], activation, hyper[:, 3], noise)
-                losses, metric = self._scores(out, taken[1], taken[2], offset, scale)
-                total = tf.reduce_sum(losses)
-            gradients = tape.gradient(total, parts, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            flat = tf.concat([tf.reshape(item, [tf.shape(weights)[0], -1]) for item in gradients], 1)
-            penalty, flat = _penalized(weights, flat, hyper, penalized)
-            weights, slots = _stepped(optimizer, weights, flat, slots, rates, done + step)
-            count = tf.cast(tf.shape(rows)[0], _F)
-            return step + 1, weights, slots, sums + count * _with_ones(losses, penalty, metric)
+            scores = partial(self._scores, y=targets, row_weight=weighted, counted=counted, offset=offset, scale=scale)
+            losses, penalty, metric, slope = gradients(weights, shape, numbers, inputs, noise, scores)
+            weights, slots = _stepped(optimizer, weights, slope, slots, rates, done + step)
+            return step + 1, weights, slots, sums + tf.reduce_sum(counted) * _with_ones(losses, penalty, metric)
 
         start = (0, weights, slots, sums)
-        _, weights, slots, sums = tf.while_loop(lambda step, *_: step < batches, body, start, parallel_iterations=1)
-        return weights, slots, sums
+        _, *trained = tf.while_loop(lambda step, *_: step * batch < total, body, start, parallel_iterations=1)
+        return tuple(trained)
 
     def evaluate(
-        self, weights: Any, hyper: Any, dims: Any, sizes: Any, penalized: Any, activation: Any, offset: Any, scale: Any,
-        x: Any, y: Any, row_weight: Any,
+        self, weights: Any, hyper: Any, shape: Any, offset: Any, scale: Any, x: Any, y: Any,
+        row_weight: Any,
     ) -> Any:  # fmt: skip
         """The sums (K, SUMS) over all rows."""
-        hyper = tf.cast(hyper, _F)
-        rows = tf.shape(x)[0]
-        parts = self._parts(weights, dims, sizes)
-        penalty, _ = _penalized(weights, tf.zeros_like(weights), hyper, penalized)
+        hyper, shape, rows = tf.cast(hyper, _F), Shape.of(shape), tf.shape(x)[0]
+        penalty = penalties(weights, shape, hyper[:, 1:2], hyper[:, 2:3])
 
         def body(step: Any, sums: Any) -> Any:
             taken = slice(step * EVALUATION_ROWS, (step + 1) * EVALUATION_ROWS)
-            out = self._outputs(parts, x[taken], activation, None, None)
-            losses, metric = self._scores(out, y[taken], row_weight[taken], offset, scale)
-            return step + 1, sums + tf.cast(tf.shape(x[taken])[0], _F) * _with_ones(losses, penalty, metric)
+            out, counted = outputs(weights, shape, x[taken]), tf.ones_like(row_weight[taken])
+            losses, metric = self._scores(out, y[taken], row_weight[taken], counted, offset, scale)
+            return step + 1, sums + tf.reduce_sum(counted) * _with_ones(losses, penalty, metric)
 
-        batches = (rows + EVALUATION_ROWS - 1) // EVALUATION_ROWS
         sums = tf.zeros([tf.shape(weights)[0], SUMS])
-        return tf.while_loop(lambda step, _: step < batches, body, (0, sums), parallel_iterations=1)[1]
+        begun = (0, sums)
+        return tf.while_loop(lambda step, _: step * EVALUATION_ROWS < rows, body, begun, parallel_iterations=1)[1]
 
-    def _parts(self, weights: Any, dims: Any, sizes: Any) -> list[Any]:
-        """Kernel (K, in, out), bias (K, 1, out) and slopes (K, 1, out or 0) of each layer."""
-        members = tf.shape(weights)[0]
-        blocks = tf.split(weights, sizes, axis=1, num=3 * (self._depth + 1))
-        parts = []
-        for layer in range(self._depth + 1):
-            kernel, bias, slopes = blocks[3 * layer : 3 * layer + 3]
-            parts += [tf.reshape(kernel, [members, dims[layer], dims[layer + 1]]), bias[:, None], slopes[:, None]]
-        return parts
+    def _scores(self, out: Any, y: Any, row_weight: Any, counted: Any, offset: Any, scale: Any) -> tuple[Any, Any]:
+        """The data loss as Keras averages it over a batch, and accuracy or absolute error, each (K,).
 
-    def _outputs(self, parts: list[Any], x: Any, activation: Any, rates: Any, seed: Any) -> Any:
-        """What the last layer answers before softmax or scaling, (K, B, O). `rates` None: nothing is dropped."""
-        h = tf.broadcast_to(x[None], [tf.shape(parts[0])[0], tf.shape(x)[0], tf.shape(x)[1]])
-        for layer in range(self._depth):
-            kernel, bias, slopes = parts[3 * layer : 3 * layer + 3]
-            h = _activated(activation, tf.matmul(h, kernel) + bias, slopes)
-            if rates is not None:
-                h = _dropped(h, rates[:, None, None], seed * (2 * layer + 1))
-        return tf.matmul(h, parts[-3]) + parts[-2]
-
-    def _scores(self, out: Any, y: Any, row_weight: Any, offset: Any, scale: Any) -> tuple[Any, Any]:
-        """The data loss as Keras averages it over a batch, and accuracy or absolute error, each (K,)."""
+        `counted` (B,): 1 for the rows of the batch, 0 for others.
+        """
         if self._loss == "squared":
             answer = out * scale + offset
             error = tf.reduce_mean(tf.square(answer - y), -1) / tf.reduce_mean(tf.square(scale))
@@ -169,7 +124,8 @@ class _Network:
                 error = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.broadcast_to(y, spread), out)
             else:
                 error = tf.nn.softmax_cross_entropy_with_logits(tf.broadcast_to(y, tf.shape(out)), out)
-        return tf.reduce_mean(error * row_weight, -1), tf.reduce_mean(metric, -1)
+        share = counted / tf.reduce_sum(counted)
+        return tf.reduce_sum(error * (row_weight * share), -1), tf.reduce_sum(metric * share, -1)
 
 
 def _with_ones(*columns: Any) -> Any:
@@ -212,39 +168,3 @@ def first_slots(optimizer: str, weights: Any) -> Slots:
     settings = settings_of(optimizer)
     made = UPDATES[settings["class"]].slots(weights, settings)
     return (*made, *[tf.zeros_like(weights)] * (2 - len(made)))
-
-
-@tf.function(autograph=False, input_signature=[tf.TensorSpec([], _I), _STACK, _STACK])
-def _activated(activation: Any, x: Any, slopes: Any) -> Any:
-    def prelu(x: Any) -> Any:
-        return tf.nn.relu(x) - slopes * tf.nn.relu(-x)
-
-    return tf.switch_case(activation, [_bound(function or prelu, x) for function in ACTIVATIONS.values()])
-
-
-@tf.function(autograph=False, input_signature=[_STACK, _STACK, tf.TensorSpec([2], _N)])
-def _dropped(h: Any, rates: Any, seed: Any) -> Any:
-    """Inverted dropout, as in Keras; one draw (B, width) for all members."""
-
-    def drop() -> Any:
-        draw = tf.random.stateless_uniform(tf.shape(h)[1:], seed)
-        return dropped(h, draw, rates)
-
-    return tf.cond(tf.reduce_any(rates > 0), drop, lambda: h)
-
-
-def _penalized(weights: Any, gradients: Any, hyper: Any, penalized: Any) -> tuple[Any, Any]:
-    """L1 and L2 penalty of each member (K,), and the gradients (K, P) with its slope.
-
-    As in Keras, without a half: l2 * w^2. Written to go over the rows as few times as it can.
-    """
-    l1, l2 = hyper[:, 1:2], hyper[:, 2:3]
-
-    def add() -> Any:
-        counted = weights * penalized
-        second = l2 * counted
-        both = tf.cond(tf.reduce_any(l1 > 0), lambda: l1 * tf.sign(counted) + second, lambda: second)
-        return tf.reduce_sum(both * counted, 1), tf.add_n([gradients, both, second])
-
-    value, sloped = tf.cond(tf.reduce_any(l1 + l2 > 0), add, lambda: (tf.zeros_like(l1[:, 0]), gradients))
-    return value, sloped

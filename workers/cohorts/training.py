@@ -7,6 +7,7 @@ end in a slice.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -101,8 +102,9 @@ class Cohort:
             else:
                 grouped[place.structure, seat.progress.epoch, seat.progress.steps].append((seat, rows))
         for (structure, _, _), members in grouped.items():
-            for first in range(0, len(members), structure.most):
-                seats, begun = zip(*members[first : first + structure.most], strict=True)
+            size = math.ceil(len(members) / math.ceil(len(members) / structure.most))  # equal ones have equal kernels
+            for first in range(0, len(members), size):
+                seats, begun = zip(*members[first : first + size], strict=True)
                 self._stacks.append(Stack(structure, seats, begun))
                 how = _how(structure, len(seats), len(members))
                 for seat in seats:
