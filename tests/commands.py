@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import canary
 from tuner.cli import call
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +67,7 @@ def said(process: subprocess.Popen[str], part: str) -> list[str]:
 def ended(process: subprocess.Popen[str], seconds: float = 60) -> Outcome:
     """Wait for a started command."""
     out, err = process.communicate(timeout=seconds)
+    canary.require_none_in(out, err)
     return Outcome(process.returncode, out, err)
 
 
@@ -93,6 +95,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
     def tuner(*arguments: str) -> Outcome:
         capfd.readouterr()
         code = call(list(arguments))
-        return Outcome(code, *capfd.readouterr())
+        said = capfd.readouterr()
+        canary.require_none_in(*said)
+        return Outcome(code, *said)
 
     return tuner

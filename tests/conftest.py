@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from db import schema
 from db.engine import Database, connect
-from tests import postgres
+from tests import canary, postgres
 
 # A busy machine is slow, which is no failure.
 hypothesis.settings.register_profile("ockham", deadline=None)
@@ -34,6 +34,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("every_fault")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Fail a test that printed or logged the database's password, or left it in a file of its folder (I12)."""
+    report = yield
+    if call.when == "teardown" and report.passed:
+        folder = getattr(item, "funcargs", {}).get("tmp_path")
+        places = [str(file) for file in canary.files(folder)] if folder else []
+        places += [name for name, text in report.sections if canary.PASSWORD in text]
+        if places:
+            report.outcome, report.longrepr = "failed", f"I12: the database's password is in {', '.join(places)}"
+    return report
 
 
 @pytest.hookimpl(optionalhook=True)

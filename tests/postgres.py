@@ -22,6 +22,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tests import canary
+
 ENVIRONMENT = "TUNER_TEST_POSTGRESQL_URL"
 DURABLE_OFF = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 
@@ -43,20 +45,24 @@ def server(options: str = DURABLE_OFF) -> Iterator[str]:
         settings = f"-c listen_addresses=127.0.0.1 -p {port} -k {home} {options}"
         _run(binaries / "pg_ctl", "-D", data, "-l", home / "log", "-w", "-o", settings, "start")
         try:
-            yield f"postgresql://ockham@127.0.0.1:{port}/postgres"
+            yield f"postgresql://ockham:{canary.PASSWORD}@127.0.0.1:{port}/postgres"
         finally:
             _run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
 
 
 @contextmanager
 def fresh(server_url: str, template: str = "template1") -> Iterator[str]:
-    """URL of a new database, a copy of `template`; it is dropped afterwards, whoever is still connected."""
+    """URL of a new database, a copy of `template`; it is dropped afterwards, whoever is still connected.
+
+    Fails at the end where a row holds the server's password.
+    """
     name = f"test_{uuid.uuid4().hex[:12]}"
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield named(server_url, name)
+            canary.require_none_in_rows(named(server_url, name))
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -31,7 +31,7 @@ from db import artifacts, events, studies, trials
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.tables import Report, Trial
-from tests import clusters, coordinators, postgres
+from tests import canary, clusters, coordinators, postgres
 from tests.clusters import Cluster
 from tests.coordinators import Place
 from tests.invariants import (
@@ -46,7 +46,6 @@ from tuner import verbs
 from tuner.databases import open_database
 from tuner.errors import InvalidInput, UnknownName
 
-SECRET = "canary-5f1c"
 POINTS = (
     "study_committed",
     "claimed",
@@ -92,7 +91,7 @@ class Soup:
         check_nothing_is_left(self.place.home)
         if self.place.cluster is not None:
             self._cluster_is_idle(self.place.cluster)
-        check_no_secret(self.database, [self.place.log], SECRET)
+        check_no_secret(self.database, [self.place.log], canary.PASSWORD)
 
     def _acts(self) -> list[str]:
         acts = ["failpoint"] * 3
@@ -372,7 +371,7 @@ def _url(home: Path, server: str | None) -> Iterator[str]:
         yield f"sqlite:///{home}/ockham.db"
         return
     with postgres.fresh(server) as url:
-        yield url.replace("ockham@", f"ockham:{SECRET}@")  # a server that trusts its users takes any password
+        yield url
 
 
 def main() -> None:
