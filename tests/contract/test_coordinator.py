@@ -242,6 +242,7 @@ def test_a_transaction_whose_end_was_not_seen_is_written_again(
         except DatabaseUnavailable:
             failures += 1
     assert failures > 5
+    assert study_row(bench.database, "study").term == 1, "it was given up, and taken again after its lease"
     check_invariants(bench.database, "study", str(bench.settings.artifacts))
     ends = [(trial.params, trial.state, trial.value, trial.token) for trial in bench.trials("study")]
     monkeypatch.undo()
