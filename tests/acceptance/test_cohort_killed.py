@@ -111,9 +111,7 @@ def test_a_killed_cohort_resumes_with_every_member_where_it_was(
     with database:
         check_invariants(database, "cohort", str(tmp_path / "artifacts"))
         assert all(begun > 0 for begun in resumed_at(database)), "a member began again at epoch 0"
-    assert curves(tmp_path) == {
-        number: pytest.approx(curve, rel=1e-5) for number, curve in undisturbed.items()
-    }
+    assert curves(tmp_path) == {number: pytest.approx(curve, rel=1e-5) for number, curve in undisturbed.items()}
 
 
 def resumed_at(database: Database) -> list[Any]:

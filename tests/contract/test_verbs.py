@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from tuner.coordinator import Coordinator
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
 from tuner.results import study_row, summary
+
 
 def epochs(bench: Bench) -> int:
     return summary(bench.database, "study").epochs
