@@ -25,6 +25,9 @@ from workers.contract import CheckReport, Launcher
 from workers.launchers import launcher as make_launcher
 
 X = {"type": "float", "low": 0.0, "high": 1.0}
+ENDLESS: dict[str, Any] = {"loop": "until_enough", "epochs": 100_000, "checkpoint_seconds": 1000.0}
+"""Trials that train until `Bench.enough`, however slow the machine is, and that only a verb saves before their end."""
+
 PATIENCE_SECONDS = 60.0
 
 
@@ -59,6 +62,10 @@ class Bench:
             if not self.coordinator.step():
                 self.coordinator.wait(0.05)
 
+    def enough(self) -> None:
+        """Have every `ENDLESS` trial end after its present epoch."""
+        (self.settings.home / "enough").touch()
+
     def finish(self, *names: str) -> None:
         """Run the studies to their ends and check the invariants."""
         self.run(lambda: all(self.state(name) in OVER for name in names))
@@ -71,7 +78,10 @@ class Bench:
 
 
 @pytest.fixture
-def make_bench(database: Database, database_url: str, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+def make_bench(
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Bench]]:
+    monkeypatch.setenv("TUNER_HOME", str(tmp_path))  # where loops look whether it is enough
     with ExitStack() as stack:
 
         def make(kind: str = "processes", **options: Any) -> Bench:

@@ -72,7 +72,7 @@ def collect(running: Running, answer: SliceResult | Lost, rows: Rows) -> Answere
     answered = Answered(answer.assignment)
     if isinstance(answer, Lost):
         alone = len(attempts) == 1
-        for attempt in list(attempts.values()):
+        for attempt in _last_first(running):
             _close(running, attempt, of_lost(answer, study.points[attempt.number].failures, alone), rows)
         return answered
     answered.number = answer.number
@@ -106,8 +106,13 @@ def drop(running: Running, numbers: set[int], outcome: Outcome, rows: Rows) -> N
 
 
 def _close_all(running: Running, outcome: Outcome, rows: Rows) -> None:
-    for attempt in sorted(running.attempts.values(), key=lambda item: -item.number):  # each goes to the queue's head
+    for attempt in _last_first(running):
         _close(running, attempt, outcome, rows)
+
+
+def _last_first(running: Running) -> list[Attempt]:
+    """The attempts as they are to be closed: each goes to the queue's head, and they are to stand there in order."""
+    return sorted(running.attempts.values(), key=lambda item: -item.number)
 
 
 def _record(running: Running, answer: SliceResult, rows: Rows) -> None:

@@ -16,6 +16,7 @@ import io
 import json
 import os
 import sys
+import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -138,6 +139,7 @@ class _Front:
 
 
 _front = _Front()
+_turn = threading.Lock()  # trials of one process may begin at once, each in a thread of its own
 
 
 def use(paths: Sequence[str]) -> None:
@@ -149,15 +151,19 @@ def use(paths: Sequence[str]) -> None:
     Raises:
         StorageFailed: a package is not there, or is not what its folder's name says.
     """
-    if not paths or (tuple(paths) == _front.paths and set(paths) <= set(sys.path)):
-        return
+    with _turn:
+        if paths and not (tuple(paths) == _front.paths and set(paths) <= set(sys.path)):
+            _replace(paths)
+
+
+def _replace(paths: Sequence[str]) -> None:
     for package in {_package(path) for path in paths if _MARK in path}:
         _require(package)
     if not _front.before:
         _front.before = frozenset(sys.modules) | {"search_spaces"}  # which is ours, also before it is needed
         sys.path_hooks.insert(0, _importer)
     for name in _modules_from({original(path) for path in _front.paths}):
-        del sys.modules[name]
+        sys.modules.pop(name, None)
     sys.path[:] = [path for path in sys.path if path not in _front.added]
     _front.added = tuple(path for path in dict.fromkeys(paths) if path not in sys.path)
     sys.path[:0] = _front.added
@@ -192,9 +198,10 @@ def _require(package: Path) -> None:
 
 def _modules_from(folders: set[str]) -> list[str]:
     """Names of the modules below top-level ones that a study's import paths brought."""
-    loaded = [name for name in sys.modules if "." not in name and name not in _front.before]
-    brought = {name for name in loaded if folders.intersection(_places(sys.modules[name]))}
-    return [name for name in sys.modules if name.partition(".")[0] in brought]
+    known = list(sys.modules.items())  # other threads may import meanwhile
+    loaded = [(name, module) for name, module in known if "." not in name and name not in _front.before]
+    brought = {name for name, module in loaded if folders.intersection(_places(module))}
+    return [name for name, _ in known if name.partition(".")[0] in brought]
 
 
 def _places(module: ModuleType) -> set[str]:

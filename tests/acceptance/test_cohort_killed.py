@@ -18,8 +18,10 @@ from db import reports, studies, trials
 from db.engine import Database
 from tests.commands import run, started
 from tests.invariants import check_invariants
+from tuner import running
 from tuner.configuration import Settings
 from tuner.databases import find_database
+from tuner.definition import parse
 from tuner.results import study_row
 
 pytestmark = pytest.mark.tensorflow
@@ -32,10 +34,13 @@ STUDY = {
         "family": "mlp",
         "depth": 1,
         "width": 24,
-        "activation": "relu",
+        # Where a slope jumps, at relu's zero and where L1 meets a weight that changes its sign, rounding alone, which
+        # differs with a member's company, makes another trial of it: in the third digit, with L1.
+        "activation": "tanh",
         "optimizer": "adam",
         "batch_size": 32,
         "learning_rate": [1e-4, 3e-3],
+        "l1": 0.0,
     },
     "sampler": "random",
     "pruner": "none",
@@ -82,8 +87,7 @@ def curves(home: Path) -> dict[int, dict[int, float]]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[int, float]]:
     home = tmp_path_factory.mktemp("undisturbed")
-    (home / "study.json").write_text(json.dumps({**STUDY, "checkpoint_seconds": 1000}))
-    assert run(home, "run", str(home / "study.json"), TUNER_WORKERS="1").code == 0
+    running.run(parse({**STUDY, "checkpoint_seconds": 1000.0}), Settings.load({}, home=home, launcher="inline"))
     return curves(home)
 
 
@@ -109,9 +113,7 @@ def test_a_killed_cohort_resumes_with_every_member_where_it_was(
     with database:
         check_invariants(database, "cohort", str(tmp_path / "artifacts"))
         assert all(begun > 0 for begun in resumed_at(database)), "a member began again at epoch 0"
-    assert curves(tmp_path) == {
-        number: pytest.approx(curve, rel=1e-3, abs=1e-5) for number, curve in undisturbed.items()
-    }
+    assert curves(tmp_path) == {number: pytest.approx(curve, rel=1e-5) for number, curve in undisturbed.items()}
 
 
 def resumed_at(database: Database) -> list[Any]:

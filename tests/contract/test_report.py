@@ -13,7 +13,7 @@ import pytest
 
 import tuner
 from search_spaces import Choice, Float, Lambda, Space
-from tests.commands import run
+from tests.commands import in_process
 from tuner import importance as weighing
 from tuner import plots, report
 from tuner.api import Study
@@ -130,7 +130,9 @@ def test_what_matters_and_what_is_too_narrow(study: Study) -> None:
     assert (importance(SPACE, few, "minimize"), too_narrow(SPACE, few, "minimize")) == ({}, [])
 
 
-def test_nothing_to_show_and_nowhere_to_write(study: Study, tmp_path: Path) -> None:
+def test_nothing_to_show_and_nowhere_to_write(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     missing = tmp_path / "missing" / "page.html"
     with pytest.raises(InvalidInput, match=r"cannot be written to .*missing.*--file"):
         report.write(study.database, "falls", missing)
@@ -138,7 +140,8 @@ def test_nothing_to_show_and_nowhere_to_write(study: Study, tmp_path: Path) -> N
     tuner.create_study(
         "new", loop="tests.loops:descent", space=SPACE, objective="val_loss", settings=study.settings
     ).submit()
+    run = in_process(monkeypatch, capfd, study.settings.home)
     for name, hint in (("fals", "falls"), ("new", "no complete trial yet")):
-        refused = run(study.settings.home, "study", "report", name, "--file", str(tmp_path / "page.html"))
+        refused = run("study", "report", name, "--file", str(tmp_path / "page.html"))
         assert (refused.code, hint in refused.err) == (2, True)
     assert not list(tmp_path.iterdir())

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from db import studies, trials
-from tests.bench import Bench
+from tests.bench import ENDLESS, Bench
 from tests.crowd import Crowd
 from tuner import coordinator as coordinating
 from tuner import verbs
 from tuner.results import summary
 
 SHORT: dict[str, Any] = {"loop": "paced", "epochs": 2, "trials": 2000}
-LONG: dict[str, Any] = {"loop": "paced", "epochs": 300, "trials": 8, "checkpoint_seconds": 1000.0}
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def test_workers_that_come_free_together_are_shared_by_a_new_weight(bench: Bench
 
 
 def test_a_study_of_the_same_priority_waits_and_is_told_for_whom(bench: Bench) -> None:
-    bench.submit("first", **LONG, weight=2)
+    bench.submit("first", **ENDLESS, trials=8, weight=2)
     bench.run(lambda: busy(bench) == {"first": 4})
     bench.submit("second", **SHORT)
     bench.run(lambda: waits(bench, "second") is not None)
@@ -70,11 +69,12 @@ def test_a_study_of_the_same_priority_waits_and_is_told_for_whom(bench: Bench) -
 
 
 def test_a_higher_priority_takes_workers_and_what_it_took_them_from_goes_on_after_it(bench: Bench) -> None:
-    bench.submit("low", **{**LONG, "trials": 4, "epochs": 80})
+    bench.submit("low", **ENDLESS, trials=4)
     bench.run(lambda: busy(bench) == {"low": 4} and all(trial.epochs >= 2 for trial in bench.trials("low")))
-    bench.submit("high", "paced", trials=3, epochs=30, priority=5)
+    bench.submit("high", **ENDLESS, trials=3, priority=5)
     bench.run(lambda: busy(bench)["high"] == 3)
     assert busy(bench) == {"high": 3, "low": 1}, "it took more workers than it has trials"
+    bench.enough()
     bench.finish("high", "low")
     counts = [summary(bench.database, name).counts for name in ("high", "low")]
     assert counts == [{"complete": 3}, {"complete": 4}]

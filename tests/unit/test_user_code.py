@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import sys
+import threading
 import traceback
 import zipfile
 from collections.abc import Iterator
@@ -159,6 +160,32 @@ def test_versions_take_turns_in_one_process(folder: Path, tmp_path: Path) -> Non
     for paths, value in ((first, 1), (second, 2), ((str(folder),), 3), (first, 1), (first, 1), ((str(folder),), 3)):
         assert resolve("their_model:value", paths)() == (value, value, value)
         assert sys.path == [*paths, *before]
+
+
+def test_trials_that_begin_at_once_find_their_code(folder: Path, tmp_path: Path) -> None:
+    """Two threads of a process that has another study's code: about every tenth pair met while one of them imported."""
+    often, failed = sys.getswitchinterval(), list[str]()
+
+    def begin(start: threading.Barrier) -> None:
+        start.wait()
+        try:
+            resolve("their_model:value", [str(folder)])
+        except Exception as error:  # as a worker does, for which the trial has failed then
+            failed.append(repr(error))
+
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(100):
+            user_code.use([str(tmp_path)])
+            start = threading.Barrier(2)
+            threads = [threading.Thread(target=begin, args=(start,)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(often)
+    assert not failed
 
 
 def test_a_packed_module_says_where_it_was_and_shows_what_it_was(folder: Path, tmp_path: Path) -> None:
