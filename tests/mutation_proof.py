@@ -196,7 +196,7 @@ GUARDS = (
     Guard(
         "code: no module of the study before",
         "workers/user_code.py",
-        "        del sys.modules[name]\n",
+        "        sys.modules.pop(name, None)\n",
         "        pass\n",
         f"{CODE}versions_take_turns_in_one_process",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import io
 import sys
 import threading
 import traceback
@@ -74,9 +75,8 @@ def stored(root: Path, *folders: Path) -> tuple[str, ...]:
     return user_code.import_paths(package)
 
 
-def names(content: bytes, tmp_path: Path) -> set[str]:
-    (tmp_path / "look.zip").write_bytes(content)
-    with zipfile.ZipFile(tmp_path / "look.zip") as archive:
+def names(content: bytes) -> set[str]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {f"/{name}" for name in archive.namelist() if name.endswith(".py")}
 
 
@@ -89,7 +89,7 @@ def test_equal_files_are_equal_packages_and_others_are_not(folder: Path) -> None
     assert user_code.pack([str(folder)]) != first
 
 
-def test_only_what_python_can_import_goes_in(folder: Path, tmp_path: Path) -> None:
+def test_only_what_python_can_import_goes_in(folder: Path) -> None:
     for place in (".git", ".venv/x", "venv/lib/python3.11/site-packages/x", "__pycache__", "data-2024", "data"):
         (folder / place).mkdir(parents=True)
         (folder / place / "module.py").touch()
@@ -97,14 +97,14 @@ def test_only_what_python_can_import_goes_in(folder: Path, tmp_path: Path) -> No
     (folder / "not-a-name.py").touch()
     (folder / "their_loop").symlink_to(folder)
     (folder / "their_dangling.py").symlink_to(folder / "nowhere.py")
-    found = names(user_code.pack([str(folder)]), tmp_path)
+    found = names(user_code.pack([str(folder)]))
     modules = ("their_model", "their_helper", "their_package/__init__", "their_package/late", "their_space/inner/deep")
     assert found == {f"{folder}/{name}.py" for name in (*modules, "data/module")}
 
 
-def test_ockham_itself_is_left_out(tmp_path: Path) -> None:
+def test_ockham_itself_is_left_out() -> None:
     root = Path(__file__).parents[2]
-    rooms = {path.removeprefix(f"{root}/").split("/")[0] for path in names(user_code.pack([str(root)]), tmp_path)}
+    rooms = {path.removeprefix(f"{root}/").split("/")[0] for path in names(user_code.pack([str(root)]))}
     assert {"examples", "tests"} <= rooms
     assert not rooms & {"db", "search_spaces", "tuner", "workers"}
 
