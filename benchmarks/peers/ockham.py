@@ -93,7 +93,7 @@ def reach(task: Search, target: float, seconds: float, seed: int) -> dict[str, A
         best, watched = min([best, *(value for value in values if value == value)]), running
         return best <= target or passed >= seconds
 
-    with warm_workers(task.data, task.task) as (settings, workers):
+    with warm_workers(task.data) as (settings, workers):
         submit_study(STUDY, task.data, settings, task=task.task, space=space, trials=100_000, cohort=None, **options)
         passed = run_study(STUDY, settings, workers, enough)
     return {
@@ -104,8 +104,12 @@ def reach(task: Search, target: float, seconds: float, seed: int) -> dict[str, A
 
 
 @contextmanager
-def warm_workers(data: str, task: str = "classification") -> Iterator[tuple[Settings, Launcher]]:
-    """A new home, and two workers that have loaded the data and trained a network of a depth that is not measured."""
+def warm_workers(data: str) -> Iterator[tuple[Settings, Launcher]]:
+    """A new home, and two workers that have loaded the data and trained a network of a depth that is not measured.
+
+    Classes are taken for numbers there, so that the program with the loss of classes is not traced before the clock
+    runs; where numbers are measured it is.
+    """
     with tempfile.TemporaryDirectory() as home:
         settings = Settings.load({}, home=Path(home), import_paths=str(ROOT))
         workers = launcher("processes", workers=RUNNERS)
@@ -118,7 +122,7 @@ def warm_workers(data: str, task: str = "classification") -> Iterator[tuple[Sett
                 "pruner": "none",
             }
             submit_study(
-                "warm", data, settings, task=task, space=mlp(depth=(1, WARM_DEPTH)), sampler="random", **options
+                "warm", data, settings, task="regression", space=mlp(depth=(1, WARM_DEPTH)), sampler="random", **options
             )
             run_study("warm", settings, workers)
             yield settings, workers
