@@ -149,8 +149,8 @@ class _Step:
         kernel, bias, slopes = _hidden(self._weights, self._shape, place, inputs)
         h, z = _activated(self._shape.activation, tf.matmul(entered, kernel) + bias, slopes)
         left, share = _dropped(h, self._rates, self._seed * tf.cast(2 * place + 1, tf.int64))
-        kept = (kernel, entered, z, h, share)
-        return [left, *(array.write(place, item) for array, item in zip(arrays, kept, strict=True))]
+        items = (kernel, entered, z, h, share)
+        return [left, *(array.write(place, item) for array, item in zip(arrays, items, strict=True))]
 
     def backwards(self, above: Any, layers: list[Any]) -> tuple[Any, list[Any]]:
         """Penalties (K,), and the gradient in blocks (K, numbers). `above`: slope by what the last layer answers."""
@@ -247,10 +247,6 @@ def _dropped(h: Any, rates: Any, seed: Any) -> Any:
         return h * share, share
 
     return tf.cond(tf.reduce_any(rates > 0), drop, lambda: (h, h[:, :, :0]))
-
-
-def _shared(above: Any, share: Any) -> Any:
-    return tf.cond(tf.size(share) > 0, lambda: above * share, lambda: above)
 
 
 @tf.function(autograph=False, input_signature=[_STACK, _ROWS, _STACK, _STACK])

@@ -54,8 +54,7 @@ class _Epoch:
     """An epoch of a stack.
 
     K members, P weights each, D inputs, O outputs, B rows. `weights` (K, P), `hyper` (K, 4), `shape` (6,) the fields of
-    networks.Shape, `offset` and `scale` of the outputs (O,), `x` (B, D), `y` (B,) or (B, O),
-    `row_weight` (B,).
+    networks.Shape, `offset` and `scale` of the outputs (O,), `x` (B, D), `y` (B,) or (B, O), `row_weight` (B,).
     """
 
     def __init__(self, loss: Loss) -> None:
