@@ -172,14 +172,19 @@ def test_a_coordinator_that_lost_its_study_writes_nothing_more(
     assert summary(other.database, "study").counts == {"complete": 4}
 
 
-def test_a_study_that_was_taken_is_not_ended_by_its_former_coordinator(make_bench: Callable[..., Bench]) -> None:
-    bench = make_bench("inline")
+def _begin_and_lose(bench: Bench) -> None:
+    """Begin a study of one trial; another coordinator takes it, which this one has not heard of."""
     bench.submit("study", trials=1)
     bench.coordinator.step()
     study = study_row(bench.database, "study")
     with bench.database.write() as s:
         assert studies.release(s, study.id, bench.coordinator.owner, study.term)
         assert studies.claim(s, study.id, "elsewhere:1:other", 60.0)
+
+
+def test_a_study_that_was_taken_is_not_ended_by_its_former_coordinator(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("inline")
+    _begin_and_lose(bench)
     bench.run(lambda: not bench.coordinator.studies)
     assert (bench.state("study"), study_row(bench.database, "study").owner) == ("active", "elsewhere:1:other")
 
@@ -189,12 +194,7 @@ def test_a_study_that_was_taken_keeps_its_attempts_when_its_former_coordinator_e
 ) -> None:
     """On a cluster the next coordinator goes on with the same attempts, under the same tokens."""
     bench = make_bench("inline")
-    bench.submit("study", trials=1)
-    bench.coordinator.step()
-    study = study_row(bench.database, "study")
-    with bench.database.write() as s:
-        assert studies.release(s, study.id, bench.coordinator.owner, study.term)
-        assert studies.claim(s, study.id, "elsewhere:1:other", 60.0)
+    _begin_and_lose(bench)
     bench.coordinator.close()
     [trial] = bench.trials("study")
     assert (trial.state, trial.token) == ("running", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from db import artifacts, schema, studies, trials
 from db.engine import Database, connect
@@ -86,11 +88,7 @@ def test_studies_of_the_first_version_are_kept(empty_database_url: str) -> None:
     """SQLite's table of studies is made anew: rows that point to it stay, and still have to."""
     with connect(empty_database_url) as database:
         with database.write() as s:
-            config = schema.configuration()
-            config.attributes["connection"] = s.connection()
-            command.upgrade(config, "0001")
-            for statement in _FIRST_ROWS:
-                s.execute(text(statement))
+            _begin_with_the_first_version(s, _FIRST_ROWS)
         schema.upgrade(database)
         with database.write() as s:
             [row] = [studies.get(s, 7)]
@@ -153,11 +151,7 @@ def test_what_the_first_version_stored_is_kept(empty_database_url: str) -> None:
     """Step 0002 changes a constraint of `artifact`, for which SQLite copies the table."""
     with connect(empty_database_url) as database:
         with database.write() as s:
-            config = schema.configuration()
-            config.attributes["connection"] = s.connection()
-            command.upgrade(config, "0001")
-            for statement in FIRST_VERSION:
-                s.execute(text(statement))
+            _begin_with_the_first_version(s, FIRST_VERSION)
         with pytest.raises(SchemaOutdated):
             schema.check(database)
         schema.upgrade(database)
@@ -179,11 +173,7 @@ def test_the_time_of_a_study_that_is_there_is_that_of_its_attempts(empty_databas
     spans |= {4: ("00:00:05", "'2026-01-01 00:00:15+00:00'"), 5: ("01:00:00", "NULL")}
     with connect(empty_database_url) as database:
         with database.write() as s:
-            config = schema.configuration()
-            config.attributes["connection"] = s.connection()
-            command.upgrade(config, "0001")
-            for statement in FIRST_VERSION:
-                s.execute(text(statement))
+            _begin_with_the_first_version(s, FIRST_VERSION)
             for token, (start, end) in spans.items():
                 columns = "trial_id, token, worker, lease_until, heartbeat_at, started_at, ended_at, message, log"
                 times = f"{NOW}, '2026-01-01 01:00:02+00:00', '2026-01-01 {start}+00:00', {end}"
@@ -207,6 +197,15 @@ def test_an_upgrade_that_fails_changes_nothing(
         with pytest.raises(OSError, match="power"):
             schema.upgrade(database)
         assert (tables(database), schema.version(database)) == (before, version)
+
+
+def _begin_with_the_first_version(s: Session, statements: Iterable[str]) -> None:
+    """The first schema and its rows, in this transaction."""
+    config = schema.configuration()
+    config.attributes["connection"] = s.connection()
+    command.upgrade(config, "0001")
+    for statement in statements:
+        s.execute(text(statement))
 
 
 def _with_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
