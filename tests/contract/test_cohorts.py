@@ -138,16 +138,74 @@ def test_a_member_does_not_depend_on_its_company(training: Make) -> None:
         assert stacked[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6)
 
 
+def test_a_structure_with_much_to_do_is_compiled_and_equals_keras(
+    training: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiling(monkeypatch)
+    pairs = zip(ACTIVATIONS, OPTIMIZERS, strict=True)
+    shared = {"depth": 2, "width": 5, "batch_size": 16, "learning_rate": 1e-2, "l1": 1e-4, "l2": 1e-3}
+    assert_equal(training(), [{**shared, "activation": one, "optimizer": other} for one, other in pairs])
+
+
+@pytest.mark.parametrize("data", ["prices", "weighted", "indicators"])
+def test_compiled_every_kind_of_data_equals_keras(training: Make, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiling(monkeypatch)
+    assert_equal(training(data), varied(depth=1, width=6, batch_size=32)[:2])
+
+
+def test_compiled_members_drop_the_same_units(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = varied(depth=2, width=8, batch_size=16, dropout=0.3)
+    stacked = curves(together(training(), points))
+    compiling(monkeypatch)
+    for key, metrics in curves(together(training(), points)).items():
+        assert stacked[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6)
+
+
+def test_what_a_process_compiles_is_limited(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiling(monkeypatch)
+    monkeypatch.setattr("workers.cohorts.compiled.MOST", 0)
+    assert_equal(training(), varied(depth=1, width=7, batch_size=16))
+
+
+def compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile every structure."""
+    from workers.cohorts import compiled, family
+
+    monkeypatch.setattr(family, "COMPILED_FROM", 0)
+    monkeypatch.setattr(compiled, "_FUNCTIONS", {})
+
+
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     import tensorflow as tf
 
-    from workers.cohorts.noise import dropped
+    from workers.cohorts.noise import dropped, uniform
 
     rates = tf.constant([0.0, 0.25, 0.75])[:, None, None]
-    draw = tf.random.stateless_uniform([400, 50], [1, 2])
+    draw = uniform([400, 50], tf.constant([1, 2], tf.int64))
     left = dropped(tf.ones([3, 400, 50]), draw, rates).numpy()
     assert (left == 0).mean(axis=(1, 2)) == pytest.approx([0.0, 0.25, 0.75], abs=0.01)
     assert left.mean(axis=(1, 2)) == pytest.approx([1.0, 1.0, 1.0], abs=0.03)
+
+
+def test_each_step_and_each_layer_draws_by_itself() -> None:
+    import tensorflow as tf
+
+    from workers.cohorts.noise import uniform
+
+    seeds = [
+        (1, 2),
+        (1, 3),
+        (2, 2),
+        (3, 6),
+        (3, 9),
+        (2**40, 2),
+    ]  # of studies and steps; those of a second layer threefold
+    draws = [uniform([300, 40], tf.constant(seed, tf.int64)).numpy() for seed in seeds]
+    columns = np.concatenate([draw.ravel()[None, :-1] for draw in draws] + [draws[0].ravel()[None, 1:]])
+    assert 0 <= columns.min() and columns.max() < 1
+    assert columns.mean(1) == pytest.approx(np.full(len(columns), 0.5), abs=0.01)
+    assert columns.std(1) == pytest.approx(np.full(len(columns), 12**-0.5), abs=0.01)
+    assert np.abs(np.corrcoef(columns) - np.eye(len(columns))).max() < 0.04  # 4 standard errors
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

@@ -1,7 +1,11 @@
-"""Stacks of the `mlp` family: one program serves every depth, width, batch size, activation and optimizer."""
+"""Stacks of the `mlp` family: one program serves every depth, width, batch size, activation and optimizer.
+
+Of stacks that have much to do the members are trained by a program of their structure alone, one after the other.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from workers import models
-from workers.cohorts.batches import Batches
+from workers.cohorts.batches import Batches, Resident
+from workers.cohorts.compiled import compiled
 from workers.cohorts.layout import Layout, layout_of
 from workers.cohorts.networks import ACTIVATIONS
 from workers.cohorts.program import EVALUATION_ROWS, SUMS, first_slots, program
@@ -19,7 +24,10 @@ from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.contract import Member
 
 MOST_NUMBERS = 500_000  # weights in a stack: more of them are no faster per member (measured), and take memory
-STEPS = 200  # batches in one call of the compiled function
+STEPS = 200  # batches in one call of a program
+COMPILED_FROM, STEP_ALONE = 600_000_000, 150_000
+"""When to compile the structure of a stack: from as many weights times steps on, where a step counts for so many more
+of them. XLA spares about a nanosecond of each, and needs a second (docs/cohorts.md)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class Family:
         return tf.zeros([members, SUMS])
 
     def train(self, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any) -> tuple[Rows, Any]:
+        if alone := self._compiled(len(hyper), done):
+            return self._one_by_one(alone, rows, hyper, batches, done, sums)
         weights, slots, sums = self._program.train(
             rows[0], hyper, *self._constants(), *batches.data, rows[1:], batches.order, batches.batch,
             list(models.OPTIMIZERS).index(self.optimizer), done, tf.constant(self.source.seed, tf.int64), sums,
@@ -96,6 +106,31 @@ class Family:
         slopes, activation = layout.width if layout.slopes else 0, list(ACTIVATIONS).index(self.activation)
         shape = [layout.inputs, layout.width, layout.outputs, layout.depth, slopes, activation]
         return shape, self.source.offset, self.source.scale
+
+    def _compiled(self, members: int, done: int) -> Any | None:
+        """The program of this structure alone, where that pays by the end of the epoch.
+
+        What equal stacks do is equal, whatever was compiled before, so that results are.
+        """
+        train = self.source.train
+        if not isinstance(train, Resident) or tf.config.list_logical_devices("GPU"):
+            return None  # batches of a dataset come in many shapes, each to be compiled; on GPUs it was not measured
+        steps = done + math.ceil(train.rows / self.batch_size)
+        if steps * (members * self.layout.size + STEP_ALONE) < COMPILED_FROM:
+            return None
+        return compiled(self.layout, self.activation, self.optimizer, self.source.loss, self.batch_size, train.rows)
+
+    def _one_by_one(
+        self, program: Any, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any
+    ) -> tuple[Rows, Any]:
+        order = tf.pad(batches.order, [[0, self.batch_size * STEPS - len(batches.order)]])  # of one shape
+        numbers = tf.constant(len(batches.order)), tf.constant(done), tf.constant(self.source.seed, tf.int64)
+        common = self.source.offset, self.source.scale, *batches.data, order, *numbers
+        trained = [
+            program(row, slots, own, *common, total) for row, *slots, own, total in zip(*rows, hyper, sums, strict=True)
+        ]
+        *new, sums = (tf.stack(items) for items in zip(*trained, strict=True))
+        return tuple(new), sums
 
     def _named(self, prefix: str, data: float, penalty: float, metric: float) -> dict[str, float]:
         return named(prefix, float(data), float(penalty), {self.source.metric: float(metric)})

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workers.cohorts.noise import kept
+from workers.cohorts.noise import kept, uniform
 
 _LEAK = 0.3  # the slope of keras.layers.LeakyReLU
 
@@ -243,7 +243,7 @@ def _dropped(h: Any, rates: Any, seed: Any) -> Any:
     """Inverted dropout, as in Keras, and what it multiplied by, (K, B, 0) for nothing; one draw for all members."""
 
     def drop() -> Any:
-        share = kept(tf.random.stateless_uniform(tf.shape(h)[1:], seed), rates, h.dtype)
+        share = kept(uniform(tf.shape(h)[1:], seed), rates, h.dtype)
         return h * share, share
 
     return tf.cond(tf.reduce_any(rates > 0), drop, lambda: (h, h[:, :, :0]))

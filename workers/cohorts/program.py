@@ -79,10 +79,12 @@ class _Epoch:
             rows = tf.gather(order, tf.minimum(places, total - 1))
             inputs, targets, weighted = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
             noise = tf.stack([seed, tf.cast(done + step, _N)])
-            scores = partial(self._scores, y=targets, row_weight=weighted, counted=counted, offset=offset, scale=scale)
+            scores = partial(
+                scored, self._loss, y=targets, row_weight=weighted, counted=counted, offset=offset, scale=scale
+            )
             losses, penalty, metric, slope = gradients(weights, shape, numbers, inputs, noise, scores)
             weights, slots = _stepped(optimizer, weights, slope, slots, rates, done + step)
-            return step + 1, weights, slots, sums + tf.reduce_sum(counted) * _with_ones(losses, penalty, metric)
+            return step + 1, weights, slots, sums + tf.reduce_sum(counted) * with_ones(losses, penalty, metric)
 
         start = (0, weights, slots, sums)
         _, *trained = tf.while_loop(lambda step, *_: step * batch < total, body, start, parallel_iterations=1)
@@ -99,35 +101,36 @@ class _Epoch:
         def body(step: Any, sums: Any) -> Any:
             taken = slice(step * EVALUATION_ROWS, (step + 1) * EVALUATION_ROWS)
             out, counted = outputs(weights, shape, x[taken]), tf.ones_like(row_weight[taken])
-            losses, metric = self._scores(out, y[taken], row_weight[taken], counted, offset, scale)
-            return step + 1, sums + tf.reduce_sum(counted) * _with_ones(losses, penalty, metric)
+            losses, metric = scored(self._loss, out, y[taken], row_weight[taken], counted, offset, scale)
+            return step + 1, sums + tf.reduce_sum(counted) * with_ones(losses, penalty, metric)
 
         sums = tf.zeros([tf.shape(weights)[0], SUMS])
         begun = (0, sums)
         return tf.while_loop(lambda step, _: step * EVALUATION_ROWS < rows, body, begun, parallel_iterations=1)[1]
 
-    def _scores(self, out: Any, y: Any, row_weight: Any, counted: Any, offset: Any, scale: Any) -> tuple[Any, Any]:
-        """The data loss as Keras averages it over a batch, and accuracy or absolute error, each (K,).
 
-        `counted` (B,): 1 for the rows of the batch, 0 for others.
-        """
-        if self._loss == "squared":
-            answer = out * scale + offset
-            error = tf.reduce_mean(tf.square(answer - y), -1) / tf.reduce_mean(tf.square(scale))
-            metric = tf.reduce_mean(tf.abs(answer - y), -1)
+def scored(loss: Loss, out: Any, y: Any, row_weight: Any, counted: Any, offset: Any, scale: Any) -> tuple[Any, Any]:
+    """The data loss as Keras averages it over a batch, and accuracy or absolute error, each (K,), of `out` (K, B, O).
+
+    `counted` (B,): 1 for the rows of the batch, 0 for others.
+    """
+    if loss == "squared":
+        answer = out * scale + offset
+        error = tf.reduce_mean(tf.square(answer - y), -1) / tf.reduce_mean(tf.square(scale))
+        metric = tf.reduce_mean(tf.abs(answer - y), -1)
+    else:
+        spread = [tf.shape(out)[0], tf.shape(out)[1]]
+        classes = y if loss == "sparse" else tf.argmax(y, -1)
+        metric = tf.cast(tf.equal(tf.argmax(out, -1), classes), _F)
+        if loss == "sparse":
+            error = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.broadcast_to(y, spread), out)
         else:
-            spread = [tf.shape(out)[0], tf.shape(out)[1]]
-            classes = y if self._loss == "sparse" else tf.argmax(y, -1)
-            metric = tf.cast(tf.equal(tf.argmax(out, -1), classes), _F)
-            if self._loss == "sparse":
-                error = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.broadcast_to(y, spread), out)
-            else:
-                error = tf.nn.softmax_cross_entropy_with_logits(tf.broadcast_to(y, tf.shape(out)), out)
-        share = counted / tf.reduce_sum(counted)
-        return tf.reduce_sum(error * (row_weight * share), -1), tf.reduce_sum(metric * share, -1)
+            error = tf.nn.softmax_cross_entropy_with_logits(tf.broadcast_to(y, tf.shape(out)), out)
+    share = counted / tf.reduce_sum(counted)
+    return tf.reduce_sum(error * (row_weight * share), -1), tf.reduce_sum(metric * share, -1)
 
 
-def _with_ones(*columns: Any) -> Any:
+def with_ones(*columns: Any) -> Any:
     """The columns (K,) and one of ones, (K, columns + 1)."""
     return tf.stack([*columns, tf.ones_like(columns[0])], 1)
 
@@ -144,8 +147,8 @@ def settings_of(optimizer: str) -> Settings:
         return {**made.get_config(), "class": type(made).__name__}
 
 
-def _updated(optimizer: str, w: Any, g: Any, slots: Slots, rates: Any, step: Any) -> tuple[Any, Slots]:
-    """Every optimizer of the space gets by with two slots, so that one program can choose among them."""
+def updated(optimizer: str, w: Any, g: Any, slots: Slots, rates: Any, step: Any) -> tuple[Any, Slots]:
+    """A step of an optimizer. Each gets by with two slots, so that one program can choose among them."""
     settings = {**settings_of(optimizer), "learning_rate": rates}
     if settings["weight_decay"] is not None:
         w = decayed(w, settings)
@@ -159,7 +162,7 @@ def _updated(optimizer: str, w: Any, g: Any, slots: Slots, rates: Any, step: Any
 )
 def _stepped(optimizer: Any, w: Any, g: Any, slots: Slots, rates: Any, step: Any) -> Any:
     """New weights and slots."""
-    return tf.switch_case(optimizer, [_bound(_updated, name, w, g, slots, rates, step) for name in models.OPTIMIZERS])
+    return tf.switch_case(optimizer, [_bound(updated, name, w, g, slots, rates, step) for name in models.OPTIMIZERS])
 
 
 def first_slots(optimizer: str, weights: Any) -> Slots:

@@ -1,0 +1,121 @@
+"""Members of a stack one after the other, each in a program that XLA compiles for its structure.
+
+The program of program.py serves every structure, and goes over the rows of a stack once for each operation of a layer
+and of an optimizer. XLA makes few passes of them, over one member, whose rows stay in the processor's cache. That is
+faster, but each structure is compiled anew, for 0.5 to 1 CPU-second: it is for stacks that have much to do.
+
+W weights, D inputs, O outputs, B rows of a batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from workers.cohorts.layout import Layout
+from workers.cohorts.networks import ACTIVATIONS
+from workers.cohorts.noise import dropped, uniform
+from workers.cohorts.program import Loss, scored, updated, with_ones
+
+MOST = 48  # functions in a process: TensorFlow keeps what XLA makes of each for ever, some 13 MiB
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A member; what is fixed in its program."""
+
+    layout: Layout
+    activation: str
+    optimizer: str
+    loss: Loss
+    batch: int
+    rows: int
+
+    def train(
+        self, row: Any, slots: Sequence[Any], hyper: Any, offset: Any, scale: Any, x: Any, y: Any, row_weight: Any,
+        order: Any, total: Any, done: Any, seed: Any, sums: Any,
+    ) -> tuple[Any, Any, Any, Any]:  # fmt: skip
+        """Train one member on the first `total` rows in `order`; its new row, its slots (W,) and sums (SUMS,).
+
+        Else as in program.py, but for one member: `row` and `slots` (W,), `hyper` (4,), `sums` (SUMS,).
+        """
+        rate, l1, l2, dropout = tf.unstack(hyper, num=4)  # the rate in float64, see updates.py
+        l1, l2, dropout = (tf.cast(number, tf.float32) for number in (l1, l2, dropout))
+
+        def body(step: Any, weights: Any, first: Any, second: Any, sums: Any) -> Any:
+            places = step * self.batch + tf.range(self.batch)
+            counted = tf.cast(places < total, tf.float32)  # the last batch is filled with rows that do not count
+            rows = tf.gather(order, tf.minimum(places, total - 1))
+            inputs, targets, weighted = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
+            noise = tf.stack([seed, tf.cast(done + step, tf.int64)])
+            with tf.GradientTape() as tape:
+                tape.watch(weights)
+                out = self._outputs(weights, inputs, dropout, noise)[None]
+                data, metric = scored(self.loss, out, targets, weighted, counted, offset, scale)
+                penalty = self._penalty(weights, l1, l2)
+                loss = data[0] + penalty
+            slopes = tape.gradient(loss, weights)
+            new = [
+                updated(self.optimizer, weight, slope, tuple(slots), rate, done + step)
+                for weight, slope, *slots in zip(weights, slopes, first, second, strict=True)
+            ]
+            weights = [weight for weight, _ in new]
+            first, second = ([slots[place] for _, slots in new] for place in (0, 1))
+            scores = with_ones(data, penalty[None], metric)[0]
+            return step + 1, weights, first, second, sums + tf.reduce_sum(counted) * scores
+
+        start = (0, *map(self._arrays, (row, *slots)), sums)
+        _, *trained, sums = tf.while_loop(
+            lambda step, *_: step * self.batch < total, body, start, parallel_iterations=1
+        )
+        row, first, second = (tf.concat([tf.reshape(array, [-1]) for array in arrays], 0) for arrays in trained)
+        return row, first, second, sums
+
+    def _arrays(self, row: Any) -> list[Any]:
+        """A row's kernels, biases and slopes, in its order."""
+        return [
+            tf.reshape(part, shape)
+            for part, shape in zip(tf.split(row, [math.prod(s) for s in self._shapes]), self._shapes, strict=True)
+        ]
+
+    @property
+    def _shapes(self) -> list[tuple[int, ...]]:
+        dims, slopes = self.layout.dims, [(self.layout.width,)] * self.layout.slopes
+        hidden = [shape for pair in itertools.pairwise(dims[:-1]) for shape in (pair, pair[1:], *slopes)]
+        return [*hidden, tuple(dims[-2:]), tuple(dims[-1:])]
+
+    def _outputs(self, weights: Sequence[Any], h: Any, dropout: Any, seed: Any) -> Any:
+        """What the last layer answers to `h` (B, D) before softmax or scaling, (B, O)."""
+        activation = ACTIVATIONS[self.activation]
+        arrays = iter(weights)
+        for place in range(self.layout.depth):
+            z = tf.matmul(h, next(arrays)) + next(arrays)
+            h = activation.of(z) if activation else tf.nn.relu(z) - next(arrays) * tf.nn.relu(-z)
+            h = dropped(h, uniform(tf.shape(h), seed * (2 * place + 1)), dropout)
+        return tf.matmul(h, next(arrays)) + next(arrays)
+
+    def _penalty(self, weights: Sequence[Any], l1: Any, l2: Any) -> Any:
+        """Of the hidden kernels, as in networks.py."""
+        kernels = [weight for weight in weights if len(weight.shape) == 2][:-1]
+        # By columns first: XLA adds up an axis beside which others lie in vectors, a whole array number by number.
+        columns = [tf.reduce_sum(l1 * tf.abs(kernel) + l2 * tf.square(kernel), 0) for kernel in kernels]
+        return tf.add_n([tf.reduce_sum(column) for column in columns])
+
+
+_FUNCTIONS: dict[_Member, Any] = {}
+
+
+def compiled(layout: Layout, activation: str, optimizer: str, loss: Loss, batch: int, rows: int) -> Any | None:
+    """`_Member.train` as one function for members of this structure; its first call compiles it.
+
+    None where `MOST` others were compiled. `rows`: of the data.
+    """
+    member = _Member(layout, activation, optimizer, loss, batch, rows)
+    if member not in _FUNCTIONS and len(_FUNCTIONS) < MOST:
+        _FUNCTIONS[member] = tf.function(member.train, autograph=False, jit_compile=True)
+    return _FUNCTIONS.get(member)
