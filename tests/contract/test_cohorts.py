@@ -202,7 +202,7 @@ def test_each_step_and_each_layer_draws_by_itself() -> None:
     ]  # of studies and steps; those of a second layer threefold
     draws = [uniform([300, 40], tf.constant(seed, tf.int64)).numpy() for seed in seeds]
     columns = np.concatenate([draw.ravel()[None, :-1] for draw in draws] + [draws[0].ravel()[None, 1:]])
-    assert 0 <= columns.min() and columns.max() < 1
+    assert columns.min() >= 0 and columns.max() < 1
     assert columns.mean(1) == pytest.approx(np.full(len(columns), 0.5), abs=0.01)
     assert columns.std(1) == pytest.approx(np.full(len(columns), 12**-0.5), abs=0.01)
     assert np.abs(np.corrcoef(columns) - np.eye(len(columns))).max() < 0.04  # 4 standard errors

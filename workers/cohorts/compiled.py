@@ -55,9 +55,10 @@ class _Member:
             noise = tf.stack([seed, tf.cast(done + step, tf.int64)])
             with tf.GradientTape() as tape:
                 tape.watch(weights)
-                out = self._outputs(weights, inputs, dropout, noise)[None]
+                arrays = [tf.reshape(block, shape) for block, shape in zip(weights, self._shapes, strict=True)]
+                out = self._outputs(arrays, inputs, dropout, noise)[None]
                 data, metric = scored(self.loss, out, targets, weighted, counted, offset, scale)
-                penalty = self._penalty(weights, l1, l2)
+                penalty = self._penalty(arrays, l1, l2)
                 loss = data[0] + penalty
             slopes = tape.gradient(loss, weights)
             new = [
@@ -69,19 +70,16 @@ class _Member:
             scores = with_ones(data, penalty[None], metric)[0]
             return step + 1, weights, first, second, sums + tf.reduce_sum(counted) * scores
 
-        start = (0, *map(self._arrays, (row, *slots)), sums)
+        start = (0, *map(self._blocks, (row, *slots)), sums)
         _, *trained, sums = tf.while_loop(
             lambda step, *_: step * self.batch < total, body, start, parallel_iterations=1
         )
-        row, first, second = (tf.concat([tf.reshape(array, [-1]) for array in arrays], 0) for arrays in trained)
+        row, first, second = (tf.concat(blocks, 0) for blocks in trained)
         return row, first, second, sums
 
-    def _arrays(self, row: Any) -> list[Any]:
-        """A row's kernels, biases and slopes, in its order."""
-        return [
-            tf.reshape(part, shape)
-            for part, shape in zip(tf.split(row, [math.prod(s) for s in self._shapes]), self._shapes, strict=True)
-        ]
+    def _blocks(self, row: Any) -> list[Any]:
+        """A row's kernels, biases and slopes, in its order, each as a vector: XLA's loops over them have no edges."""
+        return tf.split(row, [math.prod(shape) for shape in self._shapes])
 
     @property
     def _shapes(self) -> list[tuple[int, ...]]:
@@ -89,19 +87,19 @@ class _Member:
         hidden = [shape for pair in itertools.pairwise(dims[:-1]) for shape in (pair, pair[1:], *slopes)]
         return [*hidden, tuple(dims[-2:]), tuple(dims[-1:])]
 
-    def _outputs(self, weights: Sequence[Any], h: Any, dropout: Any, seed: Any) -> Any:
+    def _outputs(self, arrays: Sequence[Any], h: Any, dropout: Any, seed: Any) -> Any:
         """What the last layer answers to `h` (B, D) before softmax or scaling, (B, O)."""
         activation = ACTIVATIONS[self.activation]
-        arrays = iter(weights)
+        given = iter(arrays)
         for place in range(self.layout.depth):
-            z = tf.matmul(h, next(arrays)) + next(arrays)
-            h = activation.of(z) if activation else tf.nn.relu(z) - next(arrays) * tf.nn.relu(-z)
+            z = tf.matmul(h, next(given)) + next(given)
+            h = activation.of(z) if activation else tf.nn.relu(z) - next(given) * tf.nn.relu(-z)
             h = dropped(h, uniform(tf.shape(h), seed * (2 * place + 1)), dropout)
-        return tf.matmul(h, next(arrays)) + next(arrays)
+        return tf.matmul(h, next(given)) + next(given)
 
-    def _penalty(self, weights: Sequence[Any], l1: Any, l2: Any) -> Any:
+    def _penalty(self, arrays: Sequence[Any], l1: Any, l2: Any) -> Any:
         """Of the hidden kernels, as in networks.py."""
-        kernels = [weight for weight in weights if len(weight.shape) == 2][:-1]
+        kernels = [array for array in arrays if len(array.shape) == 2][:-1]
         # By columns first: XLA adds up an axis beside which others lie in vectors, a whole array number by number.
         columns = [tf.reduce_sum(l1 * tf.abs(kernel) + l2 * tf.square(kernel), 0) for kernel in kernels]
         return tf.add_n([tf.reduce_sum(column) for column in columns])

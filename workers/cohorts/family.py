@@ -25,7 +25,7 @@ from workers.contract import Member
 
 MOST_NUMBERS = 500_000  # weights in a stack: more of them are no faster per member (measured), and take memory
 STEPS = 200  # batches in one call of a program
-COMPILED_FROM, STEP_ALONE = 600_000_000, 150_000
+COMPILED_FROM, STEP_ALONE = 400_000_000, 150_000
 """When to compile the structure of a stack: from as many weights times steps on, where a step counts for so many more
 of them. XLA spares about a nanosecond of each, and needs a second (docs/cohorts.md)."""
 
