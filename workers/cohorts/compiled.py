@@ -79,7 +79,7 @@ class _Member:
 
     def _blocks(self, row: Any) -> list[Any]:
         """A row's kernels, biases and slopes, in its order, each as a vector: XLA's loops over them have no edges."""
-        return tf.split(row, [math.prod(shape) for shape in self._shapes])
+        return list(tf.split(row, [math.prod(shape) for shape in self._shapes]))
 
     @property
     def _shapes(self) -> list[tuple[int, ...]]:
