@@ -68,7 +68,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fault" in metafunc.fixturenames:
         visits = (1, 2, 3, 5) if everything else (3,)
         faults = [f"{point}={action}" for point in ONCE for action in ACTIONS]
-        reached = [(point, visit) for point in OFTEN for visit in visits if point != "end_received" or visit <= COMPLETE]
+        visited = ((point, visit) for point in OFTEN for visit in visits)
+        reached = [each for each in visited if each[0] != "end_received" or each[1] <= COMPLETE]
         faults += [f"{point}:{visit}={action}" for point, visit in reached for action in ACTIONS]
         faults += [f"{point}:3=raise" for point in ("before_commit", "reports_committed")]
         cases = [("sqlite", fault) for fault in faults]
