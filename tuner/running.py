@@ -144,7 +144,7 @@ def interruptible() -> Iterator[Interruption]:
     _handle(dict.fromkeys(SIGNALS, end))
     try:
         yield interruption
-    except KeyboardInterrupt:  # Ray's own in the place of ours, where the signal came in one of its calls
+    except (Exception, KeyboardInterrupt):  # another one in the place of ours: Ray's own, or of a half-done clean-up
         interruption.check()
         raise
     finally:

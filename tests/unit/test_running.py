@@ -33,14 +33,26 @@ def test_a_signal_interrupts_at_once_and_the_handlers_come_back() -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_signal_stays_one_where_a_library_puts_its_own_interrupt_in_its_place() -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        KeyboardInterrupt(),  # as Ray raises it, out of a call that waits
+        OSError(9, "Bad file descriptor"),  # as shutil.rmtree closes a folder twice
+    ],
+)
+def test_a_signal_stays_one_where_a_library_puts_another_error_in_its_place(other: BaseException) -> None:
     def waits() -> None:
         with interruptible():
             try:
                 signal.raise_signal(signal.SIGTERM)
             except Interrupted:
-                raise KeyboardInterrupt from None  # as Ray does, out of a call that waits
+                raise other from None
 
     with pytest.raises(Interrupted) as raised:
         waits()
     assert raised.value.exit_code == 143
+
+
+def test_an_error_without_a_signal_stays_what_it_is() -> None:
+    with pytest.raises(OSError, match="descriptor"), interruptible():
+        raise OSError(9, "Bad file descriptor")
