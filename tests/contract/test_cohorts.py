@@ -138,41 +138,75 @@ def test_a_member_does_not_depend_on_its_company(training: Make) -> None:
         assert stacked[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6)
 
 
-def test_a_structure_with_much_to_do_is_compiled_and_equals_keras(
-    training: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiling(monkeypatch)
+def test_compiled_structures_equal_keras(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each activation and each optimizer, and a single unit that is silent for some rows."""
+    made = compiling(monkeypatch)
     pairs = zip(ACTIVATIONS, OPTIMIZERS, strict=True)
     shared = {"depth": 2, "width": 5, "batch_size": 16, "learning_rate": 1e-2, "l1": 1e-4, "l2": 1e-3}
-    assert_equal(training(), [{**shared, "activation": one, "optimizer": other} for one, other in pairs])
+    points = [{**shared, "activation": one, "optimizer": other} for one, other in pairs]
+    silent = {**shared, "width": 1, "activation": "prelu", "optimizer": "sgd", "learning_rate": 0.015625}
+    assert_equal(training(), [*points, silent])
+    assert [each.experimental_get_tracing_count() for each in made.values()] == [1] * 9
 
 
-@pytest.mark.parametrize("data", ["prices", "weighted", "indicators"])
-def test_compiled_every_kind_of_data_equals_keras(training: Make, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiling(monkeypatch)
-    assert_equal(training(data), varied(depth=1, width=6, batch_size=32)[:2])
+@pytest.mark.parametrize(("data", "batch"), [("prices", 32), ("weighted", 32), ("indicators", 500)])
+def test_compiled_every_kind_of_data_equals_keras(
+    training: Make, data: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = compiling(monkeypatch)
+    assert_equal(training(data), varied(depth=1, width=6, batch_size=batch)[:2])
+    assert len(made) == 1
 
 
-def test_compiled_members_drop_the_same_units(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_structure_drops_the_same_units(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where an epoch is several calls, of which the last one is shorter."""
+    from workers.cohorts import family
+
     points = varied(depth=2, width=8, batch_size=16, dropout=0.3)
     stacked = curves(together(training(), points))
-    compiling(monkeypatch)
-    for key, metrics in curves(together(training(), points)).items():
+    made = compiling(monkeypatch)
+    monkeypatch.setattr(family, "STEPS", 4)
+    events = together(training(), points)
+    assert {item.how for item in events.trained} == {"in a cohort of 4 (program: mlp, depth 2, compiled)"}
+    for key, metrics in curves(events).items():
         assert stacked[key] == pytest.approx(metrics, rel=1e-5, abs=1e-6)
+    assert [each.experimental_get_tracing_count() for each in made.values()] == [1]
 
 
 def test_what_a_process_compiles_is_limited(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiling(monkeypatch)
-    monkeypatch.setattr("workers.cohorts.compiled.MOST", 0)
-    assert_equal(training(), varied(depth=1, width=7, batch_size=16))
+    made = compiling(monkeypatch)
+    monkeypatch.setattr("workers.cohorts.compiled.MOST", 1)
+    points = [{"depth": 1, "width": width, "batch_size": 16} for width in (3, 4)]
+    trained = together(training(), points).trained
+    assert ["compiled" in item.how for item in trained] == [True, False]
+    assert len(made) == 1
 
 
-def compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile every structure."""
+def test_structures_are_compiled_where_an_epoch_is_long() -> None:
+    import tensorflow as tf
+
+    from workers.cohorts.batches import Resident
+    from workers.cohorts.family import Family
+    from workers.cohorts.layout import Layout
+    from workers.cohorts.source import Source
+
+    def label(rows: int, width: int) -> str:
+        part = Resident((tf.zeros([rows, 1]), tf.zeros([rows], tf.int64), tf.ones([rows])))
+        source = Source(part, part, 100, None, "sparse", "accuracy", tf.zeros([2]), tf.ones([2]), 0)
+        return Family(Layout(100, 2, width, 2, False), "relu", "adam", 32, source).label
+
+    assert label(30_000, 128) == label(3_000, 512) == "mlp, depth 2, compiled"
+    assert label(30_000, 16) == label(1_000, 128) == "mlp, depth 2"
+
+
+def compiling(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
+    """Compile every structure; the functions, as they are made."""
     from workers.cohorts import compiled, family
 
+    made: dict[Any, Any] = {}
     monkeypatch.setattr(family, "COMPILED_FROM", 0)
-    monkeypatch.setattr(compiled, "_FUNCTIONS", {})
+    monkeypatch.setattr(compiled, "_FUNCTIONS", made)
+    return made
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
@@ -187,22 +221,20 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert left.mean(axis=(1, 2)) == pytest.approx([1.0, 1.0, 1.0], abs=0.03)
 
 
-def test_each_step_and_each_layer_draws_by_itself() -> None:
+def test_each_study_step_and_layer_draws_by_itself() -> None:
     import tensorflow as tf
 
-    from workers.cohorts.noise import uniform
+    from workers.cohorts.noise import seed_of, uniform
 
-    seeds = [
-        (1, 2),
-        (1, 3),
-        (2, 2),
-        (3, 6),
-        (3, 9),
-        (2**40, 2),
-    ]  # of studies and steps; those of a second layer threefold
-    draws = [uniform([300, 40], tf.constant(seed, tf.int64)).numpy() for seed in seeds]
-    columns = np.concatenate([draw.ravel()[None, :-1] for draw in draws] + [draws[0].ravel()[None, 1:]])
-    assert columns.min() >= 0 and columns.max() < 1
+    # Studies, steps and layers; a study's seed is 0 unless it says another one.
+    places = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 3, 0), (0, 1, 1), (1, 0, 0), (2**32 - 1, 0, 0), (2**32 - 1, 1, 1)]
+    draws = [
+        uniform([300, 40], seed_of(tf.constant([study, step], tf.int64), layer)).numpy().ravel()
+        for study, step, layer in places
+    ]
+    columns = np.stack([*draws, np.roll(draws[0], 1)])
+    assert columns.min() >= 0
+    assert columns.max() < 1
     assert columns.mean(1) == pytest.approx(np.full(len(columns), 0.5), abs=0.01)
     assert columns.std(1) == pytest.approx(np.full(len(columns), 12**-0.5), abs=0.01)
     assert np.abs(np.corrcoef(columns) - np.eye(len(columns))).max() < 0.04  # 4 standard errors

@@ -2,9 +2,9 @@
 
 The program of program.py serves every structure, and goes over the rows of a stack once for each operation of a layer
 and of an optimizer. XLA makes few passes of them, over one member, whose rows stay in the processor's cache. That is
-faster, but each structure is compiled anew, for 0.5 to 1 CPU-second: it is for stacks that have much to do.
+faster, but each structure is compiled anew, for about a CPU-second: it is for those that have much to do.
 
-W weights, D inputs, O outputs, B rows of a batch.
+P weights, D inputs, O outputs, B rows of a batch.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from typing import Any
 import tensorflow as tf
 
 from workers.cohorts.layout import Layout
-from workers.cohorts.networks import ACTIVATIONS
-from workers.cohorts.noise import dropped, uniform
+from workers.cohorts.networks import ACTIVATIONS, prelu
+from workers.cohorts.noise import dropped, seed_of, uniform
 from workers.cohorts.program import Loss, scored, updated, with_ones
 
-MOST = 48  # functions in a process: TensorFlow keeps what XLA makes of each for ever, some 13 MiB
+MOST = 48
+"""Structures that a process compiles: TensorFlow keeps what XLA makes of each for ever, some 13 MiB."""
 
 
 @dataclass(frozen=True)
-class _Member:
-    """A member; what is fixed in its program."""
+class _Structure:
+    """What is fixed in a program. `batch`: B. `rows`: of the data, for XLA compiles for their number."""
 
     layout: Layout
     activation: str
@@ -37,45 +38,45 @@ class _Member:
     rows: int
 
     def train(
-        self, row: Any, slots: Sequence[Any], hyper: Any, offset: Any, scale: Any, x: Any, y: Any, row_weight: Any,
+        self, weights: Any, slots: Sequence[Any], hyper: Any, offset: Any, scale: Any, x: Any, y: Any, row_weight: Any,
         order: Any, total: Any, done: Any, seed: Any, sums: Any,
     ) -> tuple[Any, Any, Any, Any]:  # fmt: skip
-        """Train one member on the first `total` rows in `order`; its new row, its slots (W,) and sums (SUMS,).
+        """Train one member on the first `total` rows in `order`: its new weights and slots (P,), and sums (SUMS,).
 
-        Else as in program.py, but for one member: `row` and `slots` (W,), `hyper` (4,), `sums` (SUMS,).
+        Else as in program.py, but for one member: `weights` and `slots` (P,), `hyper` (4,), `sums` (SUMS,).
         """
-        rate, l1, l2, dropout = tf.unstack(hyper, num=4)  # the rate in float64, see updates.py
-        l1, l2, dropout = (tf.cast(number, tf.float32) for number in (l1, l2, dropout))
+        rate, *others = tf.unstack(hyper, num=4)  # the rate in float64, see updates.py
+        l1, l2, dropout = (tf.cast(number, tf.float32) for number in others)
 
-        def body(step: Any, weights: Any, first: Any, second: Any, sums: Any) -> Any:
+        def body(step: Any, blocks: Any, first: Any, second: Any, sums: Any) -> Any:
             places = step * self.batch + tf.range(self.batch)
             counted = tf.cast(places < total, tf.float32)  # the last batch is filled with rows that do not count
             rows = tf.gather(order, tf.minimum(places, total - 1))
             inputs, targets, weighted = tf.gather(x, rows), tf.gather(y, rows), tf.gather(row_weight, rows)
             noise = tf.stack([seed, tf.cast(done + step, tf.int64)])
             with tf.GradientTape() as tape:
-                tape.watch(weights)
-                arrays = [tf.reshape(block, shape) for block, shape in zip(weights, self._shapes, strict=True)]
+                tape.watch(blocks)
+                arrays = [tf.reshape(block, shape) for block, shape in zip(blocks, self._shapes, strict=True)]
                 out = self._outputs(arrays, inputs, dropout, noise)[None]
                 data, metric = scored(self.loss, out, targets, weighted, counted, offset, scale)
                 penalty = self._penalty(arrays, l1, l2)
                 loss = data[0] + penalty
-            slopes = tape.gradient(loss, weights)
+            slopes = tape.gradient(loss, blocks)
             new = [
-                updated(self.optimizer, weight, slope, tuple(slots), rate, done + step)
-                for weight, slope, *slots in zip(weights, slopes, first, second, strict=True)
+                updated(self.optimizer, block, slope, tuple(slots), rate, done + step)
+                for block, slope, *slots in zip(blocks, slopes, first, second, strict=True)
             ]
-            weights = [weight for weight, _ in new]
+            blocks = [block for block, _ in new]
             first, second = ([slots[place] for _, slots in new] for place in (0, 1))
             scores = with_ones(data, penalty[None], metric)[0]
-            return step + 1, weights, first, second, sums + tf.reduce_sum(counted) * scores
+            return step + 1, blocks, first, second, sums + tf.reduce_sum(counted) * scores
 
-        start = (0, *map(self._blocks, (row, *slots)), sums)
+        start = (0, *map(self._blocks, (weights, *slots)), sums)
         _, *trained, sums = tf.while_loop(
             lambda step, *_: step * self.batch < total, body, start, parallel_iterations=1
         )
-        row, first, second = (tf.concat(blocks, 0) for blocks in trained)
-        return row, first, second, sums
+        weights, first, second = (tf.concat(blocks, 0) for blocks in trained)
+        return weights, first, second, sums
 
     def _blocks(self, row: Any) -> list[Any]:
         """A row's kernels, biases and slopes, in its order, each as a vector: XLA's loops over them have no edges."""
@@ -93,8 +94,8 @@ class _Member:
         given = iter(arrays)
         for place in range(self.layout.depth):
             z = tf.matmul(h, next(given)) + next(given)
-            h = activation.of(z) if activation else tf.nn.relu(z) - next(given) * tf.nn.relu(-z)
-            h = dropped(h, uniform(tf.shape(h), seed * (2 * place + 1)), dropout)
+            h = activation.of(z) if activation else prelu(z, next(given))
+            h = dropped(h, uniform(tf.shape(h), seed_of(seed, place)), dropout)
         return tf.matmul(h, next(given)) + next(given)
 
     def _penalty(self, arrays: Sequence[Any], l1: Any, l2: Any) -> Any:
@@ -105,15 +106,15 @@ class _Member:
         return tf.add_n([tf.reduce_sum(column) for column in columns])
 
 
-_FUNCTIONS: dict[_Member, Any] = {}
+_FUNCTIONS: dict[_Structure, Any] = {}
 
 
 def compiled(layout: Layout, activation: str, optimizer: str, loss: Loss, batch: int, rows: int) -> Any | None:
-    """`_Member.train` as one function for members of this structure; its first call compiles it.
+    """`_Structure.train` as one function for members of this structure; its first call compiles it.
 
-    None where `MOST` others were compiled. `rows`: of the data.
+    None where there are `MOST` others. `rows`: of the data.
     """
-    member = _Member(layout, activation, optimizer, loss, batch, rows)
-    if member not in _FUNCTIONS and len(_FUNCTIONS) < MOST:
-        _FUNCTIONS[member] = tf.function(member.train, autograph=False, jit_compile=True)
-    return _FUNCTIONS.get(member)
+    structure = _Structure(layout, activation, optimizer, loss, batch, rows)
+    if structure not in _FUNCTIONS and len(_FUNCTIONS) < MOST:
+        _FUNCTIONS[structure] = tf.function(structure.train, autograph=False, jit_compile=True)
+    return _FUNCTIONS.get(structure)

@@ -1,11 +1,12 @@
 """Stacks of the `mlp` family: one program serves every depth, width, batch size, activation and optimizer.
 
-Of stacks that have much to do the members are trained by a program of their structure alone, one after the other.
+Where an epoch is long, the members are trained by a program of their structure alone, one after the other.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +23,13 @@ from workers.cohorts.program import EVALUATION_ROWS, SUMS, first_slots, program
 from workers.cohorts.source import Source
 from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.contract import Member
+from workers.feeding import rows_of
 
 MOST_NUMBERS = 500_000  # weights in a stack: more of them are no faster per member (measured), and take memory
 STEPS = 200  # batches in one call of a program
-COMPILED_FROM, STEP_ALONE = 400_000_000, 150_000
-"""When to compile the structure of a stack: from as many weights times steps on, where a step counts for so many more
-of them. XLA spares about a nanosecond of each, and needs a second (docs/cohorts.md)."""
+COMPILED_FROM, TOGETHER, PER_STEP = 200_000_000, 8, 150_000
+"""When to compile a structure: from so many weights times steps on in an epoch of so many members, where a step counts
+for so many weights more. XLA spares 1 to 2 nanoseconds of each, and needs a second (docs/cohorts.md)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Family:
 
     @property
     def label(self) -> str:
-        return f"mlp, depth {self.layout.depth}"
+        return f"mlp, depth {self.layout.depth}{', compiled' if self._own else ''}"
 
     @property
     def limit(self) -> str:
@@ -71,8 +73,8 @@ class Family:
         return tf.zeros([members, SUMS])
 
     def train(self, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any) -> tuple[Rows, Any]:
-        if alone := self._compiled(len(hyper), done):
-            return self._one_by_one(alone, rows, hyper, batches, done, sums)
+        if own := self._own:
+            return self._one_by_one(own, rows, hyper, batches, done, sums)
         weights, slots, sums = self._program.train(
             rows[0], hyper, *self._constants(), *batches.data, rows[1:], batches.order, batches.batch,
             list(models.OPTIMIZERS).index(self.optimizer), done, tf.constant(self.source.seed, tf.int64), sums,
@@ -107,27 +109,27 @@ class Family:
         shape = [layout.inputs, layout.width, layout.outputs, layout.depth, slopes, activation]
         return shape, self.source.offset, self.source.scale
 
-    def _compiled(self, members: int, done: int) -> Any | None:
-        """The program of this structure alone, where that pays by the end of the epoch.
-
-        What equal stacks do is equal, whatever was compiled before, so that results are.
-        """
+    @property
+    def _own(self) -> Any | None:
+        """The program of this structure alone, where it pays to compile it."""
         train = self.source.train
-        if not isinstance(train, Resident) or tf.config.list_logical_devices("GPU"):
-            return None  # batches of a dataset come in many shapes, each to be compiled; on GPUs it was not measured
-        steps = done + math.ceil(train.rows / self.batch_size)
-        if steps * (members * self.layout.size + STEP_ALONE) < COMPILED_FROM:
+        if sys.platform != "linux" or tf.config.list_logical_devices("GPU") or not isinstance(train, Resident):
+            return None  # not measured; batches of a dataset come in many shapes, each of which would be compiled
+        batch = min(self.batch_size, train.rows)
+        if math.ceil(train.rows / batch) * (TOGETHER * self.layout.size + PER_STEP) < COMPILED_FROM:
             return None
-        return compiled(self.layout, self.activation, self.optimizer, self.source.loss, self.batch_size, train.rows)
+        return compiled(self.layout, self.activation, self.optimizer, self.source.loss, batch, train.rows)
 
     def _one_by_one(
-        self, program: Any, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any
+        self, train: Any, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any
     ) -> tuple[Rows, Any]:
-        order = tf.pad(batches.order, [[0, self.batch_size * STEPS - len(batches.order)]])  # of one shape
+        length = min(self.batch_size * STEPS, rows_of(batches.data))
+        order = tf.pad(batches.order, [[0, length - len(batches.order)]])  # of one shape
         numbers = tf.constant(len(batches.order)), tf.constant(done), tf.constant(self.source.seed, tf.int64)
         common = self.source.offset, self.source.scale, *batches.data, order, *numbers
         trained = [
-            program(row, slots, own, *common, total) for row, *slots, own, total in zip(*rows, hyper, sums, strict=True)
+            train(weights, slots, member, *common, begun)
+            for weights, *slots, member, begun in zip(*rows, hyper, sums, strict=True)
         ]
         *new, sums = (tf.stack(items) for items in zip(*trained, strict=True))
         return tuple(new), sums

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workers.cohorts.noise import kept, uniform
+from workers.cohorts.noise import kept, seed_of, uniform
 
 _LEAK = 0.3  # the slope of keras.layers.LeakyReLU
 
@@ -148,7 +148,7 @@ class _Step:
     def _up(self, place: Any, entered: Any, inputs: Any, arrays: Iterable[Any]) -> list[Any]:
         kernel, bias, slopes = _hidden(self._weights, self._shape, place, inputs)
         h, z = _activated(self._shape.activation, tf.matmul(entered, kernel) + bias, slopes)
-        left, share = _dropped(h, self._rates, self._seed * tf.cast(2 * place + 1, tf.int64))
+        left, share = _dropped(h, self._rates, seed_of(self._seed, place))
         items = (kernel, entered, z, h, share)
         return [left, *(array.write(place, item) for array, item in zip(arrays, items, strict=True))]
 
@@ -211,17 +211,21 @@ def _last(weights: Any, shape: Shape) -> tuple[Any, Any]:
     return tf.reshape(kernel, [-1, shape.width, shape.outputs]), weights[:, None, -shape.outputs :]
 
 
+def prelu(z: Any, slopes: Any) -> Any:
+    """With slopes of its own where z is below zero, as keras.layers.PReLU."""
+    return tf.nn.relu(z) - slopes * tf.nn.relu(-z)
+
+
 @tf.function(autograph=False, input_signature=[_CHOICE, _STACK, _STACK])
 def _activated(activation: Any, z: Any, slopes: Any) -> Any:
     """The activation, and z where `_bent` needs it, else (0, 0, 0), so that one may be written over the other."""
 
-    def prelu() -> Any:
-        return tf.nn.relu(z) - slopes * tf.nn.relu(-z), z
-
-    def other(activation: Activation) -> Any:
+    def answer(activation: Activation | None) -> Any:
+        if activation is None:
+            return lambda: (prelu(z, slopes), z)
         return lambda: (activation.of(z), z if activation.needs_z else tf.zeros([0, 0, 0]))
 
-    return tf.switch_case(activation, [other(item) if item else prelu for item in ACTIVATIONS.values()])
+    return tf.switch_case(activation, [answer(item) for item in ACTIVATIONS.values()])
 
 
 @tf.function(autograph=False, input_signature=[_CHOICE, *[_STACK] * 4])

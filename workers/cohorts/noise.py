@@ -19,6 +19,11 @@ _WORD = tf.uint32
 _STRIDE = 0x9E3779B9  # odd, and far from any simple fraction of 2^32
 
 
+def seed_of(seed: Any, place: Any) -> Any:
+    """Two int64 of a layer's own. `seed`: those of the step, the study's (below 2^32) and its number."""
+    return seed + tf.stack([tf.cast(place, tf.int64) * 2**32, tf.constant(0, tf.int64)])
+
+
 def uniform(shape: Any, seed: Any) -> Any:
     """Uniform numbers in [0, 1), float32: 24 bits of a hash of their place. `seed`: two int64.
 
@@ -50,11 +55,11 @@ def common_noise(model: keras.Model, rates: Any, seed: Any) -> Iterator[None]:
     Args:
         model: its layers call what is given here instead of their own method.
         rates: of each noisy layer its rate or deviation, in their order; numbers or scalar tensors.
-        seed: two int64, of the step; each layer makes its own of it.
+        seed: two int64, of the step, see `seed_of`.
     """
     layers = noisy_layers(model)
     for place, layer in enumerate(layers):
-        layer.call = _call(layer, rates[place], seed * (2 * place + 1))
+        layer.call = _call(layer, rates[place], seed_of(seed, place))
     try:
         yield
     finally:
