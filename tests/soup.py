@@ -188,7 +188,9 @@ class Soup:
     def _cut(self) -> None:
         """The database is locked for a while, or cuts every connection."""
         with self._coordinator(coordinators.serving) as process:
-            self._wait_for_reports(process)
+            self._wait_for_reports(process, fewest=1)  # it serves before it trains
+            if self.place.over(self.database):  # else it may still be submitting, which a person would try again
+                return
             with suppress(DatabaseUnavailable), self.database.write() as s:
                 if self.database.dialect == "postgresql":
                     others = "datname = current_database() AND pid <> pg_backend_pid()"
