@@ -46,6 +46,10 @@ from tuner import verbs
 from tuner.databases import open_database
 from tuner.errors import InvalidInput, UnknownName
 
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 POINTS = (
     "study_committed",
     "claimed",
@@ -126,9 +130,8 @@ class Soup:
             self._wait_for_reports(process, fewest=1)  # it listens before it trains
             if not self.place.over(self.database):  # else it may not have begun to listen
                 _send(process, number)
-            process.join(coordinators.PATIENCE_SECONDS)
-            late = -number  # it listened no more
-            assert process.exitcode in (0, 128 + number, late), f"signal {number} gave {process.exitcode}"
+            process.join(coordinators.PATIENCE_SECONDS)  # with -number where it listened no more
+            assert process.exitcode in (0, 128 + number, -number), f"signal {number} gave {process.exitcode}"
 
     def _kill_worker(self) -> None:
         with self._coordinator() as process:
@@ -189,12 +192,11 @@ class Soup:
         """The database is locked for a while, or cuts every connection."""
         with self._coordinator(coordinators.serving) as process:
             self._wait_for_reports(process, fewest=1)  # it serves before it trains
-            if self.place.over(self.database):  # else it may still be submitting, which a person would try again
+            if self.place.over(self.database):  # it may still be submitting, which a person would try again
                 return
             with suppress(DatabaseUnavailable), self.database.write() as s:
                 if self.database.dialect == "postgresql":
-                    others = "datname = current_database() AND pid <> pg_backend_pid()"
-                    s.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+                    s.execute(text(CUT))
                 else:
                     time.sleep(0.2)
             coordinators.wait_for(lambda: self.place.over(self.database) or not process.is_alive())
