@@ -40,6 +40,12 @@ def test_a_name_of_search_spaces(name: str) -> None:
     assert inspect.getdoc(getattr(search_spaces, name)), name
 
 
+@pytest.mark.parametrize("package", ["db", "search_spaces", "tuner", "workers"])
+def test_type_checkers_read_the_types_of_a_package(package: str) -> None:
+    """Without the marker an installed package counts as untyped, and so does what `tuner` takes from it."""
+    assert (ROOT / package / "py.typed").is_file()
+
+
 @pytest.mark.parametrize("owner", [tuner.Study, tuner.Settings, search_spaces.Space, search_spaces.Float])
 def test_public_methods_are_documented(owner: type) -> None:
     missing = [
