@@ -29,7 +29,7 @@ MOST_NUMBERS = 500_000  # weights in a stack: more of them are no faster per mem
 STEPS = 200  # batches in one call of a program
 COMPILED_FROM, TOGETHER, PER_STEP = 200_000_000, 8, 150_000
 """When to compile a structure: from so many weights times steps on in an epoch of so many members, where a step counts
-for so many weights more. XLA spares 1 to 2 nanoseconds of each, and needs a second (docs/cohorts.md)."""
+for so many weights more. XLA spares 1 to 2 nanoseconds of each, and needs a second (docs/measurements.md)."""
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from workers.feeding import EVALUATION_ROWS, head, spec
 from workers.training import steps_per_execution, work_per_row
 from workers.user_code import in_use
 
-MOST_NUMBERS = 250_000  # weights in a stack: of larger ones members are faster one at a time (docs/cohorts.md)
-MOST_WEIGHTS = 500_000  # of a model: Keras' own fit trains larger ones faster than the program does (docs/cohorts.md)
+MOST_NUMBERS = 250_000  # weights in a stack: of larger ones members are faster one at a time (docs/measurements.md)
+MOST_WEIGHTS = 500_000  # of a model: Keras' own fit trains larger ones faster than the program (docs/measurements.md)
 FEWEST = 4  # members that a stack must have room for, else each is computed by itself
 MOST_PATTERNS = 8  # kept per process, about 20 MiB each
 
