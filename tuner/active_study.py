@@ -17,6 +17,7 @@ from db import attempts, reports, studies, trials
 from db.engine import Session
 from db.tables import Study
 from tuner.budgets import Budget, Progress
+from tuner.costs import cost_of
 from tuner.definition import StudyDefinition
 from tuner.outcomes import Failure, best_point, company, losses
 from tuner.repeats import OVER, Configurations, numbers_of, of_repeats
@@ -41,7 +42,8 @@ class ActiveStudy:
         self.space = definition.space
         self.together = definition.together(row.checked)
         self.liftable = definition.liftable(row.checked.get("liftable", ()))
-        self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction)
+        cost = cost_of(self.space, row.checked.get("data", {}))
+        self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction, cost)
         limits = {name: getattr(definition, name) for name in ("epochs", "direction", "seed", "grace", "eta")}
         self.rule = rule(definition.pruner, **limits)
         self.budget = Budget.of(definition)

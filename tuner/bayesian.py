@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces import Space
+from tuner.costs import Cost
 from tuner.encoding import Encoding, Floats, keys
 from tuner.expected_improvement import Search
 from tuner.gaussian_process import Hyperparameters, Posterior, compressed, fit
@@ -112,8 +113,8 @@ class _Rows:
 class GaussianProcess:
     """`gp`: Bayesian optimization by the rows of a study."""
 
-    def __init__(self, space: Space, seed: int, direction: str) -> None:
-        self._encoding = Encoding(space)
+    def __init__(self, space: Space, seed: int, direction: str, cost: Cost | None = None) -> None:
+        self._encoding, self._cost = Encoding(space), cost
         self._start = Sobol(space, seed)
         self._sign = 1.0 if direction == "minimize" else -1.0
         self._rows = _Rows(len(self._encoding.names))
@@ -154,7 +155,7 @@ class GaussianProcess:
                 return self._start.propose_together(number, size, varied, seed, taken)
         with one_thread():
             search, notes = self._search(known, seed)
-            chosen = search.together(size, columns)
+            chosen = search.together(size, columns, self._cost)
         proposals = distinct((Proposal(self._encoding.point(places)) for places in chosen), size, taken)
         return [Proposal(proposal.params, {} if k else notes) for k, proposal in enumerate(proposals)]
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
+from tuner.costs import Cost
 from tuner.encoding import Encoding, Flags, Floats, keys
 from tuner.gaussian_process import LEAST_VARIANCE, Posterior
 
@@ -79,12 +80,18 @@ class Search:
         places, scores = np.vstack([climbed, places]), np.concatenate([heights, scores])
         return np.asarray(places[np.argsort(-scores, kind="stable")])
 
-    def together(self, size: int, varied: Flags) -> Floats:
-        """Places of at most `size` different points that agree but in the `varied` columns, the best one first."""
+    def together(self, size: int, varied: Flags, cost: Cost | None = None) -> Floats:
+        """Places of at most `size` different points that agree but in the `varied` columns, the best one first.
+
+        With `cost` those that improve most for what they cost (Snoek, Larochelle and Adams 2012, "Practical Bayesian
+        Optimization of Machine Learning Algorithms", section 3.2).
+        """
         pools = [pool for first in self._structures(varied) if len(pool := self._pool(first, varied))]
         if not pools:
             return np.empty((0, len(varied)))
         totals, rows = self._greedy(pools, size)
+        if cost is not None:
+            totals = totals - np.log([cost(self._encoding.point(pool[0])) for pool in pools])
         best = int(totals.argmax())
         return np.asarray(pools[best][rows[best][: len(pools[best])]])
 

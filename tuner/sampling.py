@@ -23,6 +23,7 @@ from collections.abc import Collection
 from typing import Any
 
 from search_spaces import Space
+from tuner.costs import Cost
 from tuner.errors import InvalidInput
 from tuner.evolution import CovarianceAdaptation
 from tuner.points import (
@@ -69,12 +70,13 @@ class Sampler:
         kind: one of `KINDS`.
         seed: of the study.
         direction: which objective is better, "minimize" or "maximize".
+        cost: what a trial costs; `gp` then proposes together what promises most for its cost. None: all cost the same.
 
     Raises:
         InvalidInput: an unknown kind, or one that needs an extra that is not installed.
     """
 
-    def __init__(self, space: Space, kind: str, seed: int, direction: str) -> None:
+    def __init__(self, space: Space, kind: str, seed: int, direction: str, cost: Cost | None = None) -> None:
         if kind not in KINDS:
             raise InvalidInput(f"The sampler is {kind!r}; expected one of {', '.join(KINDS)}.")
         if problem := available(kind):
@@ -83,7 +85,7 @@ class Sampler:
         self._space = space
         self._taken: Counter[str] = Counter()
         self._keys: dict[int, str] = {}
-        self._method = _method(kind, space, seed, direction)
+        self._method = _method(kind, space, seed, direction, cost)
 
     def observe(self, observation: Observation) -> None:
         """Add a trial, or replace what was known about it. The order of the calls does not matter."""
@@ -171,7 +173,7 @@ class Sampler:
         return self._taken[key_of(params)] > 0
 
 
-def _method(kind: str, space: Space, seed: int, direction: str) -> Method:
+def _method(kind: str, space: Space, seed: int, direction: str, cost: Cost | None) -> Method:
     if kind == "grid":
         return Grid(space, seed)
     if kind == "qmc":
@@ -181,7 +183,7 @@ def _method(kind: str, space: Space, seed: int, direction: str) -> Method:
     if kind == "gp":
         from tuner.bayesian import GaussianProcess  # imports SciPy
 
-        return GaussianProcess(space, seed, direction)
+        return GaussianProcess(space, seed, direction, cost)
     from tuner.optuna_samplers import OptunaSampler
 
     return OptunaSampler(kind, space, seed, direction)

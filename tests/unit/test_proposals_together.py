@@ -13,6 +13,7 @@ import pytest
 from search_spaces import Choice, Fixed, Float, Int, Lambda, Space
 from search_spaces.mlp import mlp
 from tests.histories import BRANCHED, FLAT, SPACES, USABLE, History
+from tuner.costs import cost_of
 from tuner.errors import InvalidInput
 from tuner.points import random_point
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
@@ -23,13 +24,44 @@ LIFTABLE = ("learning_rate", "l1", "l2", "dropout")
 
 def trained(space: Space, kind: str, trials: int, seed: int = 0) -> Sampler:
     """A sampler that knows some complete trials, the better the nearer their numbers are to 0.4."""
-    sampler = Sampler(space, kind, seed, "minimize")
+    return observed(Sampler(space, kind, seed, "minimize"), space, trials)
+
+
+def observed(sampler: Sampler, space: Space, trials: int) -> Sampler:
     for number in range(trials):
         params = random_point(space, number)
         units = space.to_unit(params)
         value = sum((place - 0.4) ** 2 for name, place in units.items() if name in space.free)
         sampler.observe(Observation(number, "complete", params, value))
     return sampler
+
+
+def test_structures_are_compared_by_what_they_promise_for_their_cost() -> None:
+    space, cheaper = mlp(), 0
+    cost = cost_of(space, {})
+    assert cost is not None
+    for seed in range(8):
+        dear, same, cheap = (
+            observed(Sampler(space, "gp", seed, "minimize", by), space, 48).propose_together(48, 4, LIFTABLE)
+            for by in (None, lambda _: 3.0, cost)
+        )
+        assert texts(dear) == texts(same)
+        assert cost(cheap[0].params) <= cost(dear[0].params)
+        cheaper += cost(cheap[0].params) < cost(dear[0].params)
+    assert cheaper >= 2
+
+
+def test_the_cost_of_a_trial_follows_its_weights_and_steps() -> None:
+    cost = cost_of(mlp(), {"input_shape": [64], "classes": 10})
+    assert cost is not None
+    point = {"depth": 2, "width": 64, "batch_size": 32}
+    for dearer in ({"depth": 3}, {"width": 65}, {"batch_size": 31}):
+        assert cost({**point, **dearer}) > cost(point)
+    for shape in ([8, 108], {"a": [8], "b": [8, 108]}, [[8], [None, 108]]):
+        wider = cost_of(mlp(), {"input_shape": shape, "classes": None})
+        assert wider is not None
+        assert wider(point) > cost(point)
+    assert cost_of(SPACES["flat"], {"input_shape": [64]}) is None, "nobody knows what a user's model costs"
 
 
 def structure(params: dict[str, Any], varied: tuple[str, ...]) -> dict[str, Any]:
