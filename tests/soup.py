@@ -207,7 +207,7 @@ class Soup:
         with self.database.read() as s:
             study = studies.find(s, self.place.name)
             queued = trials.queued(s, study.id, None) if study is not None else []
-            saved = [artifact for trial in queued for artifact in artifacts.checkpoints(s, trial.id)[:1]]
+            saved = [saved for trial in queued if (saved := artifacts.checkpoint(s, trial.id))]
         if saved:
             folder = self.place.settings.artifacts / self.draw.choice(saved).key
             file = self.draw.choice(sorted(path for path in folder.iterdir() if path.is_file()))
