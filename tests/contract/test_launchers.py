@@ -368,5 +368,11 @@ def test_code_that_waits_for_ever_is_lost_as_a_hang_although_its_worker_answers(
 
 def test_an_epoch_that_computes_for_long_is_not_lost(isolated: Launcher, make_assignment: MakeAssignment) -> None:
     """Five seconds without work are a hang in these launchers."""
-    reports, _ = run(isolated, make_assignment("computing", epochs=2, seconds=8.0))  # 5 without work are a hang here
+    reports, _ = run(isolated, make_assignment("computing", epochs=2, seconds=8.0))
     assert len(reports) == 2
+
+
+def test_data_that_is_long_in_coming_is_waited_for(isolated: Launcher, make_assignment: MakeAssignment) -> None:
+    """Five seconds without work are a hang in these launchers, but for those before the first batch."""
+    reports, _ = run(isolated, make_assignment("loading", epochs=1, seconds=8.0))
+    assert len(reports) == 1
