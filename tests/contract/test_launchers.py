@@ -200,6 +200,14 @@ class TestLauncher:
         workers.stop(assignment.id)
         assert workers.room(Resources()) == room
 
+    def test_room_beside_what_will_be_started_first(self, workers: Launcher, make_assignment: MakeAssignment) -> None:
+        run(workers, make_assignment("counting"))  # leaves an idle worker, which is of use once
+        wait_for(lambda: workers.room(Resources()) == (1 if isinstance(workers, InlineLauncher) else 2))
+        room, half = workers.room(Resources()), Resources(cpus=0.5)
+        for first, then in ((half, Resources()), (Resources(), half), (half, half), (Resources(), Resources())):
+            assert workers.room(then, [first]) == room - 1
+            assert workers.room(then, [first] * room) == 0
+
     def test_workers_train_side_by_side(self, isolated: Launcher, make_assignment: MakeAssignment) -> None:
         assert isolated.room(Resources()) == 2
         pair = [make_assignment("counting", epochs=3, seconds=0.1) for _ in range(2)]
