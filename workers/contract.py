@@ -25,7 +25,7 @@ class LauncherUnavailable(LauncherError):
 
 
 CAUSES = ("user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite")
-"""Why a trial or an attempt did not complete. Infrastructure causes are retried, the others are final."""
+"""Why a trial or an attempt did not complete. Which of them are tried again, and how often: tuner/outcomes.py."""
 
 Cause = Literal["user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite"]
 
