@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ class Simulated:
     def nodes(self) -> dict[str, dict[str, float]]:
         return {}
 
-    def room(self, resources: Resources) -> int:  # noqa: ARG002
-        return self._workers - len(self._held)
+    def room(self, resources: Resources, beside: Sequence[Resources] = ()) -> int:  # noqa: ARG002
+        return self._workers - len(self._held) - len(beside)
 
     def start(self, assignment: Assignment) -> str:
         self._held[assignment.id] = assignment, 0

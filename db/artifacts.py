@@ -5,7 +5,7 @@ One folder may hold what several trials saved together: each has a row of its ow
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, delete, select
@@ -46,9 +46,27 @@ def checkpoint(s: Session, trial_id: int) -> Artifact | None:
     return s.scalars(_newest(trial_id, "checkpoint").limit(1)).one_or_none()
 
 
-def checkpoints(s: Session, trial_id: int) -> list[Artifact]:
-    """The trial's checkpoints, newest first: where one is damaged, the next may not be."""
-    return list(s.scalars(_newest(trial_id, "checkpoint")))
+def remove_superseded(s: Session, trial_ids: Collection[int]) -> set[str]:
+    """Forget all checkpoints of these trials but the newest of each. Returns the keys that no row has any more."""
+    superseded: list[Artifact] = []
+    trials_asked = sorted(trial_ids)
+    for start in range(0, len(trials_asked), _AT_ONCE):
+        some = Artifact.trial_id.in_(trials_asked[start : start + _AT_ONCE])
+        rows = s.scalars(select(Artifact).where(some, Artifact.kind == "checkpoint")).all()
+        kept = newest_checkpoints(rows)
+        superseded += [row for row in rows if row.id not in kept]
+    remove(s, [row.id for row in superseded])
+    return _unused(s, {row.key for row in superseded})
+
+
+def newest_checkpoints(rows: Iterable[Artifact]) -> set[int]:
+    """Ids of those of the rows that `checkpoint` would find: one of each trial that has any."""
+    newest: dict[int, Artifact] = {}
+    for row in rows:
+        known = newest.get(row.trial_id)
+        if row.kind == "checkpoint" and (known is None or _age(row) > _age(known)):
+            newest[row.trial_id] = row
+    return {row.id for row in newest.values()}
 
 
 def model(s: Session, trial_id: int) -> Artifact | None:
@@ -78,6 +96,20 @@ def remove(s: Session, ids: Collection[int]) -> None:
     stale = sorted(ids)
     for start in range(0, len(stale), _AT_ONCE):
         s.execute(delete(table(Artifact)).where(Artifact.id.in_(stale[start : start + _AT_ONCE])))
+
+
+def _unused(s: Session, keys: Collection[str]) -> set[str]:
+    """Those of the keys that no row has."""
+    asked, used = sorted(keys), set[str]()
+    for start in range(0, len(asked), _AT_ONCE):
+        some = Artifact.key.in_(asked[start : start + _AT_ONCE])
+        used.update(s.scalars(select(Artifact.key).where(some).distinct()))
+    return set(asked) - used
+
+
+def _age(row: Artifact) -> tuple[int, int, int]:
+    """Greater where newer, as in `_newest`: ids say less, for a worker may say again what was forgotten meanwhile."""
+    return (row.token, row.epoch, row.id)
 
 
 def _newest(trial_id: int, kind: str) -> Select[Artifact]:

@@ -15,12 +15,6 @@ def add(s: Session, kind: str, *, study_id: int | None = None, trial_id: int | N
     s.execute(insert(table(Event)).values(kind=kind, study_id=study_id, trial_id=trial_id, data=data))
 
 
-def listing(s: Session, study_id: int | None = None, limit: int = 100) -> list[Event]:
-    """The last `limit` events, of one study or of all, oldest first."""
-    rows = select(Event) if study_id is None else select(Event).where(Event.study_id == study_id)
-    return list(s.scalars(rows.order_by(Event.id.desc()).limit(limit)))[::-1]
-
-
 def count(s: Session, kind: str, study_id: int) -> int:
     """How often something happened to a study."""
     return s.scalars(select(func.count()).where(Event.study_id == study_id, Event.kind == kind)).one()

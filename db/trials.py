@@ -155,19 +155,9 @@ def get(s: Session, study_id: int, number: int) -> Trial | None:
     return s.scalars(_of(study_id).where(Trial.number == number)).one_or_none()
 
 
-def get_by_id(s: Session, trial_id: int) -> Trial:
-    """The trial with this id; there must be one."""
-    return s.scalars(select(Trial).where(Trial.id == trial_id)).one()
-
-
 def numbered(s: Session, study_id: int, numbers: Collection[int]) -> list[Trial]:
     """The study's trials of these numbers, by number; those that have no row are left out."""
     return list(s.scalars(_of(study_id).where(Trial.number.in_(numbers)))) if numbers else []
-
-
-def next_number(s: Session, study_id: int) -> int:
-    """One more than the greatest number in the study; 0 in an empty one."""
-    return s.scalars(select(func.coalesce(func.max(Trial.number) + 1, 0)).where(Trial.study_id == study_id)).one()
 
 
 def queued(s: Session, study_id: int, limit: int | None) -> list[Trial]:
@@ -220,11 +210,6 @@ def best(s: Session, study_id: int, direction: str, limit: int = 1) -> list[Tria
     order = Trial.value.desc() if direction == "maximize" else Trial.value.asc()
     good = select(Trial).where(Trial.study_id == study_id, Trial.state == "complete", finite(Trial.value))
     return list(s.scalars(good.order_by(order, Trial.number).limit(limit)))
-
-
-def failures(s: Session, study_id: int) -> int:
-    """How many trials failed."""
-    return s.scalars(select(func.count()).where(Trial.study_id == study_id, Trial.state == "failed")).one()
 
 
 def attempts(s: Session, trial_id: int) -> list[Attempt]:

@@ -1,8 +1,11 @@
-"""A launcher of several workers inside this process: sharing can be tested without starting one process each."""
+"""A launcher of several workers inside this process: sharing can be tested without starting one process each.
+
+A worker takes as many of its cores as its assignment asks CPUs for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from workers.contract import (
@@ -26,6 +29,7 @@ class Crowd:
     """
 
     def __init__(self, workers: int = 4) -> None:
+        self._cores = workers
         self._free: list[Launcher] = [InlineLauncher() for _ in range(workers)]
         self._held: dict[str, Launcher] = {}
         self._lost: list[Lost] = []
@@ -37,10 +41,14 @@ class Crowd:
     def nodes(self) -> dict[str, dict[str, float]]:
         return {}
 
-    def room(self, resources: Resources) -> int:
-        return 0 if self.fits(resources) else len(self._free)
+    def room(self, resources: Resources, beside: Sequence[Resources] = ()) -> int:
+        held = [self.assignments[name].resources for name in self._held]
+        free = self._cores - sum(shape.cpus for shape in (*held, *beside))
+        return 0 if self.fits(resources) else max(0, int(free / resources.cpus))
 
     def start(self, assignment: Assignment) -> str:
+        if self.room(assignment.resources) < 1:
+            raise LauncherError(f"{assignment.label} needs {assignment.resources.cpus:g} cores, and none is free.")
         self._held[assignment.id] = self._free.pop()
         self.assignments[assignment.id] = assignment
         return self._held[assignment.id].start(assignment)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -156,6 +157,7 @@ class Snapshot:
     reports: dict[tuple[int, int, int], str]  # by trial, token and epoch
     decisions: dict[tuple[int, int, int], str]
     artifacts: dict[str, tuple[int, int]]  # trial and token by key
+    checkpoints: Counter[int]  # by trial
     versions: dict[int, tuple[int, str]]  # number and state
 
     @classmethod
@@ -171,6 +173,7 @@ class Snapshot:
                 {(row.trial_id, row.token, row.epoch): repr(row.metrics) for row in s.scalars(select(Report))},
                 {(row.trial_id, row.token, row.epoch): row.action for row in s.scalars(select(Decision))},
                 {row.key: (row.trial_id, row.token) for row in s.scalars(select(Artifact))},
+                Counter(s.scalars(select(Artifact.trial_id).where(Artifact.kind == "checkpoint"))),
                 {row.id: (row.number, row.state) for row in s.scalars(select(ModelVersion))},
             )
 
@@ -193,6 +196,9 @@ class Snapshot:
             self._nothing_stale(kind, (key[:2] for key in after.keys() - before.keys()))
         saved = later.artifacts.keys() - self.artifacts.keys()
         self._nothing_stale("artifacts", (later.artifacts[key] for key in saved))
+        for trial, count in later.checkpoints.items():
+            most = 0 if later.trials[trial][0] in OVER else 1
+            assert count <= most, f"I10: {count} checkpoints of a trial that is {later.trials[trial][0]}"
         for version, (number, state) in self.versions.items():
             new_number, new_state = later.versions[version]
             assert new_number == number and _reachable(states.VERSION, state, new_state), "I8: a version changed"

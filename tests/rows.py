@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import func, select
+
 from db import decisions, reports, search_spaces, studies, trials
 from db.engine import Database, Session
-from db.tables import Trial
+from db.tables import Event, Trial
 
 SPACE: dict[str, Any] = {
     "schema": 1,
@@ -39,9 +41,20 @@ def study(s: Session, name: str = "digits", **definition: Any) -> int:
 
 def trial(s: Session, study_id: int) -> Trial:
     """A new queued trial with the study's next number."""
-    number = trials.next_number(s, study_id)
+    number = s.scalars(select(func.count()).where(Trial.study_id == study_id)).one()
     new = trials.New(number, {"units": 16 + number}, seed=number, notes={})
-    return trials.get_by_id(s, trials.create(s, study_id, [new])[number])
+    return trial_of(s, trials.create(s, study_id, [new])[number])
+
+
+def trial_of(s: Session, trial_id: int) -> Trial:
+    """The trial with this id."""
+    return s.scalars(select(Trial).where(Trial.id == trial_id)).one()
+
+
+def events(s: Session, study_id: int | None = None) -> list[Event]:
+    """The events of one study or of all, oldest first."""
+    found = select(Event).order_by(Event.id)
+    return list(s.scalars(found if study_id is None else found.where(Event.study_id == study_id)))
 
 
 def lease(s: Session, trial_id: int, worker: str = "worker", seconds: float = 60.0) -> int | None:

@@ -27,11 +27,11 @@ import psutil
 import psycopg
 from sqlalchemy import func, select, text
 
-from db import artifacts, events, studies, trials
+from db import artifacts, studies, trials
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.tables import Report, Trial
-from tests import canary, clusters, coordinators, postgres
+from tests import canary, clusters, coordinators, postgres, rows
 from tests.clusters import Cluster
 from tests.coordinators import Place
 from tests.invariants import (
@@ -207,7 +207,7 @@ class Soup:
         with self.database.read() as s:
             study = studies.find(s, self.place.name)
             queued = trials.queued(s, study.id, None) if study is not None else []
-            saved = [artifact for trial in queued for artifact in artifacts.checkpoints(s, trial.id)[:1]]
+            saved = [saved for trial in queued if (saved := artifacts.checkpoint(s, trial.id))]
         if saved:
             folder = self.place.settings.artifacts / self.draw.choice(saved).key
             file = self.draw.choice(sorted(path for path in folder.iterdir() if path.is_file()))
@@ -290,7 +290,7 @@ class Soup:
         with self.database.read() as s:
             study = studies.find(s, self.place.name)
             claims = (
-                [event.data for event in events.listing(s, study.id) if event.kind == "study_claimed"] if study else []
+                [event.data for event in rows.events(s, study.id) if event.kind == "study_claimed"] if study else []
             )
         self.acts += ["reattached"] * sum(claim["reattached"] for claim in claims)
 

@@ -27,6 +27,7 @@ from tuner.active_study import ActiveStudy
 from tuner.assignments import Assignments
 from tuner.claiming import Begun, claim, interruption, lease, release_dead, unwanted
 from tuner.configuration import Settings
+from tuner.housekeeping import remove_stale_rows
 from tuner.sharing import Sharing
 from tuner.user_code import import_paths
 from tuner.writing import Rows, tidy, write
@@ -98,15 +99,18 @@ class Coordinator:
 
     def close(self, message: str = "The coordinator was asked to end.") -> None:
         """Queue every running trial again, give the studies back, and leave the workers idle."""
+        stale: list[str] = []
         with self.database.write() as s:
             lost = self._lost(s, set(self.studies))
             for study in [study for study in self.studies.values() if study.id not in lost]:
                 write(s, study, self._unwritten[study.id])
+                stale += tidy(s, study, self._unwritten[study.id])
                 for attempt in study.running.values():
                     trials.requeue(s, interruption(attempt.trial_id, attempt.token, "cancelled", message))
                 studies.release(s, study.id, self.owner, study.term)
             coordinators.leave(s, self.owner)
         self._assignments.stop()
+        self._stale += stale
         while self._stale:
             self._store.remove(self._stale.popleft())
         self.studies.clear()
@@ -241,8 +245,9 @@ class Coordinator:
             lost = self._lost(s, set(pending))
             for study_id in [study_id for study_id in pending if study_id not in lost]:
                 study, rows = self.studies[study_id], pending[study_id]
-                if write(s, study, rows) or not certain:
-                    stale += tidy(s, study, rows)
+                taken = write(s, study, rows)
+                stale += tidy(s, study, rows)
+                if taken or not certain:
                     begun += lease(s, study, rows.starts, self.owner, LEASE_SECONDS, certain)
                 else:
                     lost.add(study_id)  # its rows are not what this coordinator remembers: to be read again
@@ -264,14 +269,17 @@ class Coordinator:
     def _settle(self) -> bool:
         over = [(study, ending) for study in self.studies.values() if study.over and (ending := study.ending())]
         for study, ending in over:
+            stale: list[str] = []
             with self.database.write() as s:
                 lost = self._lost(s, {study.id})
                 ended = not lost and studies.finish(s, study.id, study.final_state, ending)
                 if ended:
-                    trials.cancel_queued(s, study.id)
+                    if trials.cancel_queued(s, study.id):
+                        stale = remove_stale_rows(s, study.id, study.definition)
                     events.add(s, "study_finished", study_id=study.id, state=study.final_state, reason=ending)
                     failpoint("study_ending")
             failpoint("study_finished")
+            self._stale += stale
             self._abandon(lost)
             if ended:
                 self.studies.pop(study.id)

@@ -6,16 +6,14 @@ from db import artifacts, configurations, trials
 from db.engine import Session
 from tuner.definition import StudyDefinition
 
-CHECKPOINTS_KEPT = 2  # per unfinished trial: the newest, and the one before in case the newest is damaged
-
 
 def remove_stale_rows(s: Session, study_id: int, definition: StudyDefinition) -> list[str]:
     """Forget the artifacts nobody will ask for again. Returns the keys that no row has any more: their bytes may go
     once this is committed. What trials saved together stays until the last of them needs it no more.
 
     Kept are the models of the best `definition.keep` trials (with repeats, of the best configurations, the best repeat
-    of each, and of those that wait for their other repeats), promoted ones, and the newest checkpoints of
-    trials that are not over. Bytes without a row are harmless, a row without bytes is not: so rows go first.
+    of each, and of those that wait for their other repeats), promoted ones, and the newest checkpoint of
+    each trial that is not over. Bytes without a row are harmless, a row without bytes is not: so rows go first.
     """
     repeats = definition.repeats
     best = {trial.id for trial in configurations.best(s, study_id, definition.direction, repeats, definition.keep)}
@@ -24,9 +22,7 @@ def remove_stale_rows(s: Session, study_id: int, definition: StudyDefinition) ->
     rows = artifacts.of_study(s, study_id)
     wanted = best | unfinished | artifacts.promoted_trials(s, study_id)
     kept = {row.id for row in rows if row.kind == "model" and row.trial_id in wanted}
-    for trial_id in unfinished:
-        checkpoints = [row.id for row in rows if row.kind == "checkpoint" and row.trial_id == trial_id]
-        kept.update(checkpoints[-CHECKPOINTS_KEPT:])
+    kept |= artifacts.newest_checkpoints(row for row in rows if row.trial_id in unfinished)
     stale = [row for row in rows if row.id not in kept]
     artifacts.remove(s, [row.id for row in stale])
     return sorted({row.key for row in stale} - {row.key for row in rows if row.id in kept})

@@ -6,9 +6,7 @@ Both import TensorFlow, which the coordinator and the command line never do.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from db.tables import Artifact, Trial
 from tuner.configuration import Settings
 from tuner.definition import StudyDefinition
 from tuner.errors import PromotionFailed
+from workers.launchers.machine import child_command, child_environment
 
 PROBE_ROWS = 16  # rows whose predictions are recorded by the export and compared by the verification
 DEADLINE_SECONDS = 1800.0  # for one of the two processes
@@ -66,8 +65,8 @@ def verify_model(path: str) -> list[str]:
 
 
 def _call(module: str, arguments: list[str], text: str, verb: str) -> dict[str, Any]:
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", module, *arguments]
+    environment = {**child_environment(), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = child_command(module, *arguments)
     try:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, env=environment, timeout=DEADLINE_SECONDS, check=False

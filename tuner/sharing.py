@@ -3,14 +3,16 @@
 A share is fair when the numbers of workers are as the weights: a free worker goes to the study with the fewest workers
 per weight. A study that finds no room while ones of lower priority hold workers takes theirs: those trials are saved
 and queued again, and none of a lower priority starts before it has what it can use. Studies of the same priority take
-nothing from each other; they wait for trials to end.
+nothing from each other; they wait for trials to end. Of those without a worker the one that has waited longest is the
+first, and where it needs more than is free, nothing starts on that until it has one: else studies of small trials would
+take each core as it comes free.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tuner.active_study import ActiveStudy
@@ -34,6 +36,7 @@ class Sharing:
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
         self._next_round = 0.0
+        self._without: dict[int, float] = {}  # by study: since when it is short of a worker and has none
 
     def plan(self, studies: Collection[ActiveStudy], running: Sequence[Running]) -> Plan:
         """Give the free workers to trials, and have others leave where a higher priority needs their workers.
@@ -42,8 +45,9 @@ class Sharing:
             studies: every study there is.
             running: the assignments at work, the oldest first.
         """
-        look = _Look(studies, running, self._launcher)
+        look = _Look(studies, running, self._launcher, self._without)
         look.give()
+        self._without = look.without()
         if look.short and time.monotonic() >= self._next_round and look.take():
             self._next_round = time.monotonic() + ROUND_SECONDS
         return look.plan
@@ -52,13 +56,20 @@ class Sharing:
 class _Look:
     """One moment: how many workers each study has, and who finds none."""
 
-    def __init__(self, studies: Collection[ActiveStudy], running: Sequence[Running], launcher: Launcher) -> None:
-        self._studies, self._running, self._launcher = studies, running, launcher
+    def __init__(
+        self,
+        studies: Collection[ActiveStudy],
+        running: Sequence[Running],
+        launcher: Launcher,
+        without: Mapping[int, float],
+    ) -> None:
+        self._studies, self._running, self._launcher, self._without = studies, running, launcher, without
         self._now = time.monotonic()
         # workers by study; those whose trials have all ended are as good as free
         self._busy = Counter(item.study.id for item in running if item.attempts)
         self._planned: Counter[int] = Counter()  # trials by study
-        self._room: dict[Resources, int] = {}
+        self._starts: list[Resources] = []  # what was planned, in order
+        self._room: dict[Resources, int] = {}  # beside what was planned
         self.plan = Plan()
         self.short: list[ActiveStudy] = []  # have trials to run and find no room; the highest priority first
 
@@ -88,8 +99,13 @@ class _Look:
                 victim.leave(f"Study {study.name} has the higher priority {study.definition.priority}.")
         return taken
 
-    def _order(self, study: ActiveStudy) -> tuple[int, float, int]:
-        return (-study.definition.priority, self._busy[study.id] / study.definition.weight, study.id)
+    def without(self) -> dict[int, float]:
+        """Since when studies that are short of a worker have none, by study."""
+        return {item.id: self._without.get(item.id, self._now) for item in self.short if not self._busy[item.id]}
+
+    def _order(self, study: ActiveStudy) -> tuple[int, float, float, int]:
+        share = self._busy[study.id] / study.definition.weight
+        return (-study.definition.priority, share, self._without.get(study.id, self._now), study.id)
 
     def _could_use(self, study: ActiveStudy) -> int:
         """How many workers more the study has trials for, within its own limit."""
@@ -105,23 +121,42 @@ class _Look:
         """Plan one more worker for a study, where there is room and it has trials."""
         resources = study.definition.resources()
         if resources not in self._room:
-            self._room[resources] = self._launcher.room(resources)
+            self._room[resources] = self._launcher.room(resources, self._starts)
         limit = study.definition.workers
         limited = limit is not None and self._busy[study.id] >= limit
         if limited or self._room[resources] <= 0 or self._ahead(study):
             return False
         group = study.waiting(self._planned[study.id], self._now)
         if group:
-            self._room[resources] -= 1
+            self._starts.append(resources)
+            self._room = {resources: self._room[resources] - 1}  # what it leaves for other shapes the launcher knows
             self._busy[study.id] += 1
             self._planned[study.id] += len(group)
             self.plan.starts.setdefault(study.id, []).append(group)
         return bool(group)
 
     def _ahead(self, study: ActiveStudy) -> ActiveStudy | None:
-        """A study of higher priority that gets what this one could start on."""
-        higher = (item for item in self.short if item.definition.priority > study.definition.priority)
-        return next((item for item in higher if _could_take(item, study)), None)
+        """A study that gets what this one could start on: of higher priority, or of the same one without a worker."""
+        for item in self.short:
+            if not _could_take(item, study):
+                continue
+            if item.definition.priority > study.definition.priority or (
+                not self._busy[item.id] and self._can_become_enough(item, study)
+            ):
+                return item
+        return None
+
+    def _can_become_enough(self, item: ActiveStudy, study: ActiveStudy) -> bool:
+        """Whether one worker of `item` needs no more than what `study` could start on now and what runs, together.
+
+        Else others than the studies of this coordinator have the rest, and waiting for it would leave this idle.
+        """
+        need, own = item.definition.resources(), study.definition.resources()
+        used = [running.study.definition.resources() for running in self._running] + self._starts
+        room = self._room.get(own, 0)
+        cpus = room * own.cpus + sum(shape.cpus for shape in used)
+        gpus = room * own.gpus + sum(shape.gpus for shape in used)
+        return need.cpus <= cpus and need.gpus <= gpus
 
     def _victims(self, study: ActiveStudy) -> list[Running]:
         """Assignments whose workers a study may take: of the lowest priority, of the largest share, the youngest."""
@@ -145,7 +180,7 @@ class _Look:
             if why is None:
                 ahead = self._ahead(study)
                 self.short.append(study)
-                why = f"{ahead.name} comes first (priority {ahead.definition.priority})" if ahead else self._used()
+                why = self._used() if ahead is None else _comes_first(ahead, study)
         elif study.queue and not study.halted:
             number = study.queue[0]
             failures = study.points[number].failures
@@ -165,6 +200,12 @@ class _Look:
             return "no worker is free, and none is used by a study of this coordinator"
         used = f"{total} of {total} workers are used"
         return f"{used}{parts[0].removeprefix(str(total))}" if len(parts) == 1 else f"{used}: {', '.join(parts)}"
+
+
+def _comes_first(ahead: ActiveStudy, study: ActiveStudy) -> str:
+    if ahead.definition.priority > study.definition.priority:
+        return f"{ahead.name} comes first (priority {ahead.definition.priority})"
+    return f"{ahead.name} comes first: it has waited longer, for {ahead.definition.resources().cpus:g} CPUs"
 
 
 def _could_take(study: ActiveStudy, other: ActiveStudy) -> bool:

@@ -60,6 +60,9 @@ def write(s: Session, study: ActiveStudy, rows: Rows) -> bool:
 
 
 def tidy(s: Session, study: ActiveStudy, rows: Rows) -> list[str]:
-    """Forget the artifacts that nobody will ask for now that trials ended. Returns their keys, for after the commit."""
+    """Forget the artifacts that nobody will ask for any more. Returns their keys, for after the commit."""
     ended = rows.ends or rows.cancels
-    return remove_stale_rows(s, study.id, study.definition) if ended and study.has_artifacts else []
+    if ended and study.has_artifacts:
+        return remove_stale_rows(s, study.id, study.definition)
+    saved = {item.trial_id for item in rows.artifacts if item.kind == "checkpoint"}
+    return sorted(artifacts.remove_superseded(s, saved))  # of these trials alone: one is saved every few seconds

@@ -11,7 +11,7 @@ trials (its members), which advance together.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -25,7 +25,7 @@ class LauncherUnavailable(LauncherError):
 
 
 CAUSES = ("user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite")
-"""Why a trial or an attempt did not complete. Infrastructure causes are retried, the others are final."""
+"""Why a trial or an attempt did not complete. Which of them are tried again, and how often: tuner/outcomes.py."""
 
 Cause = Literal["user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite"]
 
@@ -236,8 +236,9 @@ class Launcher(Protocol):
         """What each machine of its workers has in all, by name: `{"CPU": 4.0, "GPU": 1.0}`."""
         ...
 
-    def room(self, resources: Resources) -> int:
-        """How many more assignments of this shape could start now (idle workers plus ones to create)."""
+    def room(self, resources: Resources, beside: Sequence[Resources] = ()) -> int:
+        """How many more assignments of this shape could start now (idle workers plus ones to create), after those of
+        the shapes `beside`, which are not started yet."""
         ...
 
     def start(self, assignment: Assignment) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 
 from workers.user_code import original, use
 
+_OURS = ("db", "search_spaces", "tuner", "workers")
+
 
 class EntryPointError(ValueError):
     """The text names nothing that can be imported."""
@@ -37,7 +39,7 @@ def resolve(entry_point: str, import_paths: Sequence[str] = ()) -> Any:
     value: Any = _import(module_name, entry_point)
     for name in attribute.split("."):
         if not hasattr(value, name):
-            raise EntryPointError(_no_attribute(value, module_name, name))
+            raise EntryPointError(_no_attribute(value, module_name, name) + _taken(module_name))
         value = getattr(value, name)
     return value
 
@@ -47,14 +49,22 @@ def _import(name: str, entry_point: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise EntryPointError(_no_module(name, error.name)) from None
-        raise EntryPointError(f"{entry_point!r} cannot be imported: {_where(error)}{error}.") from error
+            raise EntryPointError(_no_module(name, error.name) + _taken(error.name)) from None
+        taken = _taken(error.name or "")
+        raise EntryPointError(f"{entry_point!r} cannot be imported: {_where(error)}{error}.{taken}") from error
     except BaseException as error:  # a module may raise anything, sys.exit included
         if isinstance(error, KeyboardInterrupt):
             raise
+        taken = _taken(error.name or "") if isinstance(error, ImportError) else ""
         raise EntryPointError(
-            f"{entry_point!r} cannot be imported: {_where(error)}{type(error).__name__}: {error}"[:2000]
+            f"{entry_point!r} cannot be imported: {_where(error)}{type(error).__name__}: {error}"[:2000] + taken
         ) from error
+
+
+def _taken(module: str) -> str:
+    """What to say of a module that is not there, or lacks something, where Ockham's own was found instead of it."""
+    package = module.partition(".")[0]
+    return f" Ockham has a package {package!r}: give yours another name." if package in _OURS else ""
 
 
 def _where(error: BaseException) -> str:

@@ -72,8 +72,8 @@ class Run:
     def progress(self, batches: int = 1) -> None:
         """Say that work is going on inside a long epoch; ends the trial here if it was stopped.
 
-        Needed in an epoch that waits, using no processor, for 25 seconds, or computes for an hour: it would be
-        taken for one that hangs.
+        Needed in an epoch that waits, using no processor, for 25 seconds (the first one of an assignment: for 300,
+        so that data can be had), or computes for an hour: it would be taken for one that hangs.
         """
         self._lane.batch(batches)
 

@@ -160,7 +160,8 @@ def _replace(paths: Sequence[str]) -> None:
     for package in {_package(path) for path in paths if _MARK in path}:
         _require(package)
     if not _front.before:
-        _front.before = frozenset(sys.modules) | {"search_spaces"}  # which is ours, also before it is needed
+        importlib.import_module("search_spaces")  # ours, before a folder comes in front that may have another one
+        _front.before = frozenset(sys.modules)
         sys.path_hooks.insert(0, _importer)
     for name in _modules_from({original(path) for path in _front.paths}):
         sys.modules.pop(name, None)

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from db import events, reports, studies, trials
+from db import reports, studies, trials
 from db.engine import Database
-from tests import clusters
+from tests import clusters, rows
 from tests.clusters import Cluster
 from tests.commands import ended, environment, run, said, started
 from tests.invariants import Snapshot, check_invariants
@@ -103,7 +103,7 @@ def test_trials_outlive_their_coordinator(cluster: Cluster) -> None:
         with database.read() as s:
             study = study_row(database, "long")
             assert [trial.token for trial in trials.all(s, study.id)] == [1, 1]
-            claims = [event.data for event in events.listing(s, study.id) if event.kind == "study_claimed"]
+            claims = [event.data for event in rows.events(s, study.id) if event.kind == "study_claimed"]
         assert [claim["reattached"] for claim in claims] == [0, 2, 2]
     assert len(processes) == 2
     wait_for(lambda: not any(map(psutil.pid_exists, processes)))

@@ -63,6 +63,12 @@ def waiting(run: Any) -> None:
     threading.Event().wait()
 
 
+def loading(run: Any) -> None:
+    """Waits for its data before it trains, and uses no processor."""
+    time.sleep(run.params["seconds"])
+    run.report({"score": 1.0})
+
+
 def computing(run: Any) -> None:
     """An epoch that says nothing for long, and computes."""
     run.report({"score": 1.0})

@@ -69,7 +69,7 @@ def test_a_guarded_claim_gives_it_to_one(database: Database) -> None:
 
     assert sorted(trial for won in together(4, claim) for trial in won) == ids
     with database.read() as s:
-        assert {trials.get_by_id(s, trial).token for trial in ids} == {1}
+        assert {rows.trial_of(s, trial).token for trial in ids} == {1}
 
 
 def test_frozen_workers_that_come_back_finish_nothing_twice(database: Database) -> None:

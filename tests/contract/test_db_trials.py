@@ -91,7 +91,7 @@ def test_every_transition_is_the_tables(database: Database) -> None:
             # A queued trial is cancelled by cancel_queued alone: no attempt can say so.
             allowed = target in states.TRIAL[source] and (source, target) != ("queued", "cancelled")
             assert bool(moved) == allowed, f"{source} -> {target}"
-            assert trials.get_by_id(s, held.trial).state == (target if allowed else source)
+            assert rows.trial_of(s, held.trial).state == (target if allowed else source)
 
 
 def test_a_trial_does_not_end_as_something_else(database: Database) -> None:
@@ -109,8 +109,8 @@ def test_cancelling_leaves_all_but_the_queued_ones(database: Database) -> None:
         rows.trial(s, other)
         assert trials.cancel_queued(s, study) == 3
         assert trials.cancel_queued(s, study) == 0
-        assert all(trials.get_by_id(s, trial).state == "cancelled" for trial in queued)
-        assert trials.get_by_id(s, held.trial).state == "running"
+        assert all(rows.trial_of(s, trial).state == "cancelled" for trial in queued)
+        assert rows.trial_of(s, held.trial).state == "running"
         assert len(trials.queued(s, other, 10)) == 1
         assert rows.lease(s, queued[0], "worker") is None
 
@@ -119,12 +119,12 @@ def test_tokens_grow_and_attempts_are_remembered(database: Database) -> None:
     held = rows.running(database)
     with database.write() as s:
         assert rows.requeue(s, held, cause="oom", message="exit code 137", log="the end")
-        assert trials.get_by_id(s, held.trial).state == "queued"
+        assert rows.trial_of(s, held.trial).state == "queued"
         assert trials.lease(s, {held.trial: 4}, "second", 60) == {held.trial: 2}
         assert rows.end(s, Held(held.study, held.trial, 2), "complete", value=0.25, best_epoch=6, message="fine")
     with database.read() as s:
         first, second = trials.attempts(s, held.trial)
-        row = trials.get_by_id(s, held.trial)
+        row = rows.trial_of(s, held.trial)
     assert (first.token, first.worker, first.cause, first.message, first.log) == (
         1, "worker", "oom", "exit code 137", "the end",
     )  # fmt: skip
@@ -184,7 +184,6 @@ def test_one_heartbeat_renews_a_thousand_attempts(database: Database) -> None:
 def test_trials_are_found_by_state_and_number(database: Database) -> None:
     with database.write() as s:
         study, other = rows.study(s), rows.study(s, "other")
-        assert trials.next_number(s, study) == 0
         for _ in range(5):
             rows.trial(s, study)
         rows.trial(s, other)
@@ -194,11 +193,7 @@ def test_trials_are_found_by_state_and_number(database: Database) -> None:
         assert [row.number for row in trials.queued(s, study, None)] == [1, 2, 3, 4]
         assert [row.number for row in trials.running(s, study)] == [0]
         assert [row.number for row in trials.all(s, study)] == [0, 1, 2, 3, 4]
-        assert trials.next_number(s, study) == 5
         assert trials.get(s, study, 5) is None
-        assert trials.failures(s, study) == 0
-        assert rows.end(s, Held(study, first.id, 1), "failed", cause="user_error")
-        assert trials.failures(s, study) == 1
 
 
 @pytest.mark.parametrize(("direction", "order"), [("minimize", [2, 4, 0]), ("maximize", [0, 2, 4])])

@@ -100,7 +100,7 @@ def test_times_are_aware_utc_and_those_of_the_database(database: Database) -> No
         first, second = clock.read(s), clock.read(s)
         created = studies.get(s, rows.study(s)).created_at
         events.add(s, "noticed")
-        event = events.listing(s)[0]
+        event = rows.events(s)[0]
     after = datetime.now(UTC)
     for moment in (first, second, created, event.at):
         assert moment.tzinfo is UTC

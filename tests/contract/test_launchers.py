@@ -200,6 +200,14 @@ class TestLauncher:
         workers.stop(assignment.id)
         assert workers.room(Resources()) == room
 
+    def test_room_beside_what_will_be_started_first(self, workers: Launcher, make_assignment: MakeAssignment) -> None:
+        run(workers, make_assignment("counting"))  # leaves an idle worker, which is of use once
+        wait_for(lambda: workers.room(Resources()) == (1 if isinstance(workers, InlineLauncher) else 2))
+        room, half = workers.room(Resources()), Resources(cpus=0.5)
+        for first, then in ((half, Resources()), (Resources(), half), (half, half), (Resources(), Resources())):
+            assert workers.room(then, [first]) == room - 1
+            assert workers.room(then, [first] * room) == 0
+
     def test_workers_train_side_by_side(self, isolated: Launcher, make_assignment: MakeAssignment) -> None:
         assert isolated.room(Resources()) == 2
         pair = [make_assignment("counting", epochs=3, seconds=0.1) for _ in range(2)]
@@ -368,5 +376,11 @@ def test_code_that_waits_for_ever_is_lost_as_a_hang_although_its_worker_answers(
 
 def test_an_epoch_that_computes_for_long_is_not_lost(isolated: Launcher, make_assignment: MakeAssignment) -> None:
     """Five seconds without work are a hang in these launchers."""
-    reports, _ = run(isolated, make_assignment("computing", epochs=2, seconds=8.0))  # 5 without work are a hang here
+    reports, _ = run(isolated, make_assignment("computing", epochs=2, seconds=8.0))
     assert len(reports) == 2
+
+
+def test_data_that_is_long_in_coming_is_waited_for(isolated: Launcher, make_assignment: MakeAssignment) -> None:
+    """Five seconds without work are a hang in these launchers, but for those before the first batch."""
+    reports, _ = run(isolated, make_assignment("loading", epochs=1, seconds=8.0))
+    assert len(reports) == 1

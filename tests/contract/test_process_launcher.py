@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from tests.commands import gone
-from workers.contract import Assignment, Resources, SliceResult
+from workers.contract import Assignment, Lost, Resources, SliceResult
 from workers.launchers.processes import ProcessLauncher
 
 MakeAssignment = Callable[..., Assignment]
@@ -68,6 +68,24 @@ def test_an_idle_worker_that_died_costs_no_trial(make_assignment: MakeAssignment
         finish(workers, make_assignment("counting", epochs=1))
     finally:
         workers.close()
+
+
+def test_data_that_never_comes_is_a_hang(make_assignment: MakeAssignment) -> None:
+    workers = ProcessLauncher(workers=1, load_seconds=1.0)
+    assignment = make_assignment("loading", seconds=1e6)
+    end = time.monotonic() + 60
+    said: list[SliceResult | Lost] = []
+    try:
+        workers.start(assignment)
+        while not any(isinstance(item, Lost) for item in said):
+            assert time.monotonic() < end
+            workers.advance(assignment.id, 1, 0.5)
+            said = workers.poll(20.0)
+    finally:
+        workers.close()
+    [lost] = said
+    assert isinstance(lost, Lost)
+    assert (lost.cause, "waits for something" in lost.message) == ("hang", True)
 
 
 def test_close_leaves_nothing(make_assignment: MakeAssignment) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from db import events, failpoints, reports, schema, studies, trials
+from db import failpoints, reports, schema, studies, trials
 from db.engine import Database, connect
 from db.failpoints import InjectedFault
+from tests import rows
 from tests.bench import Bench
 from tests.invariants import Snapshot, results
 from tuner.coordinator import Coordinator
@@ -93,7 +94,7 @@ def once(bench: Bench) -> bool:
 def reattached(bench: Bench, name: str) -> list[int]:
     """How many trials each claim found at work."""
     with bench.database.read() as s:
-        found = events.listing(s, study_row(bench.database, name).id)
+        found = rows.events(s, study_row(bench.database, name).id)
         return [event.data["reattached"] for event in found if event.kind == "study_claimed"]
 
 

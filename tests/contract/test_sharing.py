@@ -18,10 +18,14 @@ from tuner.results import summary
 SHORT: dict[str, Any] = {"loop": "paced", "epochs": 2, "trials": 2000}
 
 
-@pytest.fixture
-def bench(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> Bench:
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinating, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(coordinating, "LOOK_SECONDS", 0.05)
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
     return make_bench("crowd", workers=4)
 
 
@@ -103,3 +107,52 @@ def test_a_study_that_no_node_can_run_says_so_and_holds_back_nobody(bench: Bench
     bench.submit("plain", **SHORT)
     bench.run(lambda: busy(bench) == {"plain": 4} and waits(bench, "impossible") is not None)
     assert waits(bench, "impossible") == "A trial asks for 1 GPUs, and there are none."
+
+
+@pytest.fixture
+def two_cores(make_bench: Callable[..., Bench]) -> Bench:
+    return make_bench("crowd", workers=2)
+
+
+def running(bench: Bench) -> list[tuple[str, int]]:
+    """Trials with a worker, of the studies that `two_cores` has."""
+    rows = [(name, trial) for name in ("small", "big") for trial in bench.trials(name)]
+    return [(name, trial.number) for name, trial in rows if trial.state == "running"]
+
+
+def test_trials_of_different_sizes_are_planned_against_the_same_cores(two_cores: Bench) -> None:
+    two_cores.submit("small", **SHORT)
+    two_cores.submit("big", **SHORT, cpus_per_trial=2)
+    two_cores.run(lambda: all(len(two_cores.trials(name)) >= 4 for name in ("small", "big")))
+    for name in ("small", "big"):
+        assert {trial.token for trial in two_cores.trials(name)} == {1}, "one was begun that found no worker"
+
+
+def test_a_study_of_large_trials_gets_the_cores_that_come_free_one_by_one(two_cores: Bench) -> None:
+    two_cores.submit("small", **ENDLESS, trials=9)
+    two_cores.run(lambda: busy(two_cores) == {"small": 2})
+    two_cores.submit("big", **ENDLESS, trials=9, cpus_per_trial=2)
+    two_cores.run(lambda: waits(two_cores, "big") is not None)
+    turns = [("small", 0), ("small", 1), ("big", 0), ("small", 2), ("big", 1)]
+    following = [[("small", 1)], [("big", 0)], [("small", 2)], [("big", 1)], [("small", 3)]]
+    for (name, number), then in zip(turns, following, strict=True):
+        verbs.cancel_trial(two_cores.database, name, number)
+        two_cores.run(lambda: running(two_cores) == then)  # noqa: B023
+        for _ in range(20):
+            two_cores.coordinator.step()
+        assert running(two_cores) == then
+    two_cores.run(lambda: waits(two_cores, "big") is not None)
+
+
+def test_studies_take_turns_where_there_are_fewer_workers(make_bench: Callable[..., Bench]) -> None:
+    single = make_bench("crowd", workers=1)
+    for name in ("first", "second", "third"):
+        single.submit(name, **SHORT)
+    single.run(lambda: len(single.trials("first")) >= 4)
+    assert {len(single.trials(name)) for name in ("second", "third")} == {3}
+
+
+def test_a_study_that_waits_for_cores_of_other_programs_holds_back_nobody(two_cores: Bench) -> None:
+    two_cores.submit("big", **SHORT, cpus_per_trial=3)
+    two_cores.submit("small", **SHORT)
+    two_cores.run(lambda: busy(two_cores) == {"small": 2} and waits(two_cores, "big") is not None)

@@ -19,6 +19,11 @@ def folder(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "their_syntax.py").write_text("def build(:\n    pass\n")
     (tmp_path / "their_leaver.py").write_text("import sys\nsys.exit(3)\n")
     (tmp_path / "their_importer.py").write_text("import package_that_nobody_has\n")
+    (tmp_path / "their_celery.py").write_text("from workers.tasks import train\n")
+    (tmp_path / "their_names.py").write_text("from workers import celery\n")
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "__init__.py").write_text("celery = 1\n")
+    (tmp_path / "workers" / "tasks.py").write_text("def train(run): pass\n")
     (tmp_path / "their_package").mkdir()
     (tmp_path / "their_package" / "__init__.py").write_text("")
     (tmp_path / "their_package" / "digits.py").write_text("def load(): return 1\n")
@@ -57,6 +62,10 @@ def test_a_folder_is_put_in_front_once(folder: str) -> None:
         ("their_syntax:build", "their_syntax.py, line 1: SyntaxError"),
         ("their_leaver:build", "SystemExit: 3"),
         ("their_importer:build", "package_that_nobody_has"),
+        ("their_celery:train", "named 'workers.tasks'. Ockham has a package 'workers': give yours another name."),
+        ("their_names:build", "Ockham has a package 'workers': give yours another name."),
+        ("workers.tasks:train", "Ockham has a package 'workers': give yours another name."),
+        ("workers:train", "Ockham has a package 'workers': give yours another name."),
     ],
 )
 def test_what_cannot_be_resolved_gets_a_sentence(folder: str, given: str, expected: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.contract import Report, SliceResult
+from workers.contract import Report, SliceResult, Trained
 from workers.launchers.pulse import Pulse
 
 
@@ -38,6 +38,16 @@ def test_a_lock_that_is_never_released_is_idle_in_spite_of_what_a_process_at_res
 def test_what_comes_after_work_is_idle_from_then_on() -> None:
     worked = [(7, float(second)) for second in range(30)]
     assert felt(*worked, *[(7, 29.0)] * 26).idle == 26.0
+
+
+def test_training_begins_with_a_batch_or_a_report() -> None:
+    pulse = felt((0, 0.0), (0, 0.0))
+    assert not pulse.begun
+    pulse.feel(1.0, SliceResult("a", "w", trained=(Trained(0, 1, "alone"),)), 0.0)  # said before the data is there
+    assert not pulse.begun
+    assert felt((0, 0.0), (1, 0.0), (1, 0.0)).begun
+    pulse.feel(1.0, SliceResult("a", "w", reports=(Report(0, 1, 1, {}, 1.0),)), None)
+    assert pulse.begun
 
 
 def test_waiting_for_a_disk_is_not_idle() -> None:

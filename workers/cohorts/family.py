@@ -41,10 +41,22 @@ class Family:
     optimizer: str
     batch_size: int
     source: Source = field(compare=False)
+    own: Any | None = field(default=None, compare=False)  # the program of this structure alone, where it is compiled
+
+    @classmethod
+    def of(cls, layout: Layout, activation: str, optimizer: str, batch_size: int, source: Source) -> Family:
+        """The structure, with a program of its own where that pays and a process has not compiled its most yet."""
+        train, own = source.train, None
+        # Batches of a dataset come in many shapes, each of which would be compiled; the others were not measured.
+        if isinstance(train, Resident) and sys.platform == "linux" and not tf.config.list_logical_devices("GPU"):
+            batch = min(batch_size, train.rows)
+            if math.ceil(train.rows / batch) * (TOGETHER * layout.size + PER_STEP) >= COMPILED_FROM:
+                own = compiled(layout, activation, optimizer, source.loss, batch, train.rows)
+        return cls(layout, activation, optimizer, batch_size, source, own)
 
     @property
     def label(self) -> str:
-        return f"mlp, depth {self.layout.depth}{', compiled' if self._own else ''}"
+        return f"mlp, depth {self.layout.depth}{', compiled' if self.own else ''}"
 
     @property
     def limit(self) -> str:
@@ -73,8 +85,8 @@ class Family:
         return tf.zeros([members, SUMS])
 
     def train(self, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any) -> tuple[Rows, Any]:
-        if own := self._own:
-            return self._one_by_one(own, rows, hyper, batches, done, sums)
+        if self.own:
+            return self._one_by_one(self.own, rows, hyper, batches, done, sums)
         weights, slots, sums = self._program.train(
             rows[0], hyper, *self._constants(), *batches.data, rows[1:], batches.order, batches.batch,
             list(models.OPTIMIZERS).index(self.optimizer), done, tf.constant(self.source.seed, tf.int64), sums,
@@ -109,17 +121,6 @@ class Family:
         shape = [layout.inputs, layout.width, layout.outputs, layout.depth, slopes, activation]
         return shape, self.source.offset, self.source.scale
 
-    @property
-    def _own(self) -> Any | None:
-        """The program of this structure alone, where it pays to compile it."""
-        train = self.source.train
-        if sys.platform != "linux" or tf.config.list_logical_devices("GPU") or not isinstance(train, Resident):
-            return None  # not measured; batches of a dataset come in many shapes, each of which would be compiled
-        batch = min(self.batch_size, train.rows)
-        if math.ceil(train.rows / batch) * (TOGETHER * self.layout.size + PER_STEP) < COMPILED_FROM:
-            return None
-        return compiled(self.layout, self.activation, self.optimizer, self.source.loss, batch, train.rows)
-
     def _one_by_one(
         self, train: Any, rows: Rows, hyper: Any, batches: Batches, done: int, sums: Any
     ) -> tuple[Rows, Any]:
@@ -144,7 +145,7 @@ def begun(member: Member, source: Source) -> tuple[Family, tuple[float, ...], li
     outputs = int(source.offset.shape[0])
     layout = layout_of(params, source.inputs, outputs)
     rows = source.rows or params["batch_size"]
-    structure = Family(layout, params["activation"], params["optimizer"], rows, source)
+    structure = Family.of(layout, params["activation"], params["optimizer"], rows, source)
     hyper = (params["learning_rate"], params["l1"], params["l2"], params["dropout"])
     weights = tf.constant(layout.initial(member.seed, params["dropout"] > 0))
     return structure, hyper, [weights, weights, *first_slots(params["optimizer"], weights)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
@@ -39,8 +39,8 @@ class InlineLauncher:
     def nodes(self) -> Mapping[str, Mapping[str, float]]:
         return machine.nodes()
 
-    def room(self, resources: Resources) -> int:
-        return int(self._assignment is None and self.fits(resources) is None)
+    def room(self, resources: Resources, beside: Sequence[Resources] = ()) -> int:
+        return int(self._assignment is None and not beside and self.fits(resources) is None)
 
     def start(self, assignment: Assignment) -> str:
         if self._assignment is not None:

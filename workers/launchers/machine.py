@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -87,6 +88,11 @@ def how_ended(status: int) -> str:
         return f"by signal {signal.Signals(-status).name}"
     except ValueError:
         return f"by signal {-status}"
+
+
+def child_command(module: str, *arguments: str) -> list[str]:
+    """The command of a child that runs one of this project's modules: not one of a folder `workers` where we are."""
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def child_environment() -> dict[str, str]:

@@ -8,13 +8,13 @@ answer in time. A worker killed with an assignment is reported once, as `Lost`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
 from workers.launchers.pulse import Pulse
 from workers.launchers.slot import Limits, Slot
-from workers.launchers.transport import Answer, Gone, Link, Transport
+from workers.launchers.transport import Answer, Gone, Link, Place, Transport
 from workers.worker import STOP_SECONDS
 
 
@@ -36,8 +36,11 @@ class Pool:
     def nodes(self) -> Mapping[str, Mapping[str, float]]:
         return self._transport.nodes()
 
-    def room(self, resources: Resources) -> int:
+    def room(self, resources: Resources, beside: Sequence[Resources] = ()) -> int:
         self._pump(0.0)
+        if beside:  # idle workers are these assignments', or give way to them
+            busy = [slot.link for slot in self._slots if not slot.idle]
+            return max(0, self._transport.space(resources, [*busy, *map(Place, beside)]))
         idle = sum(slot.idle and slot.link.resources == resources for slot in self._slots)
         held = [slot.link for slot in self._slots if not slot.idle or slot.link.resources == resources]
         return idle + max(0, self._transport.space(resources, held))

@@ -11,17 +11,16 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from workers.contract import Assignment, LauncherError, Resources
 from workers.failures import LOG_BYTES
-from workers.launchers.machine import child_environment, gpus, how_ended, misfit, nodes, oom_kills
+from workers.launchers.machine import child_command, child_environment, gpus, how_ended, misfit, nodes, oom_kills
 from workers.launchers.pool import Pool
 from workers.launchers.slot import Limits
-from workers.launchers.transport import Answer, Gone, Link
+from workers.launchers.transport import Answer, Gone, Link, Place
 
 _LOOK_SECONDS = 0.5  # a child whose own children keep its pipes open is noticed by its exit status, this often
 _CHUNK = 1 << 18
@@ -53,7 +52,7 @@ class Child:
         self._output = bytearray()  # the last of what it printed
         self._oom_kills = oom_kills()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workers.launchers.process_worker", name, str(os.getpid())],
+            child_command("workers.launchers.process_worker", name, str(os.getpid())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -148,7 +147,7 @@ class Processes:
     def nodes(self) -> Mapping[str, Mapping[str, float]]:
         return nodes()
 
-    def space(self, resources: Resources, held: Sequence[Link]) -> int:
+    def space(self, resources: Resources, held: Sequence[Link | Place]) -> int:
         if self.fits(resources) is not None:
             return 0
         free = self._limit - len(held)

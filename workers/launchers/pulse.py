@@ -18,11 +18,13 @@ class Pulse:
 
     silent: float = 0.0  # no batch, no report
     idle: float = 0.0  # nor processor time worth speaking of
+    begun: bool = False  # there was a batch or a report: what it waits for is not its data's first arrival
     _progress: int = -1
     _effort: float | None = None
 
     def feel(self, seconds: float, answer: SliceResult, effort: float | None) -> None:
         """Take in an answer that the worker trained `seconds` for. `effort`: see `workers.vitals.effort`."""
+        self.begun |= bool(answer.reports) or answer.progress > 0
         said = answer.reports or answer.saved or answer.ended or answer.trained or answer.held
         if said or answer.progress != self._progress:
             self.silent = self.idle = 0.0

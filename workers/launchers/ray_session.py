@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workers.contract import LauncherError, LauncherUnavailable
-from workers.launchers.machine import alive, child_environment
+from workers.launchers.machine import alive, child_command, child_environment
 
 _PREFIX = "ockham-"
 _LONGEST_ROOT = 16  # characters; below longer ones the paths of Ray's sockets exceed the system's limit of 107
@@ -46,7 +45,7 @@ def private_folder() -> Path:
 
 def sweeper(folder: Path) -> subprocess.Popen[bytes]:
     """Start the process that clears up when this one is killed; see workers/launchers/ray_sweeper.py."""
-    command = [sys.executable, "-m", "workers.launchers.ray_sweeper", str(folder)]
+    command = child_command("workers.launchers.ray_sweeper", str(folder))
     return subprocess.Popen(command, stdin=subprocess.PIPE, env=child_environment(), start_new_session=True)
 
 

@@ -18,6 +18,7 @@ class Limits:
     growth: float = 3.0  # or when it holds so many times the memory it held after its first trial,
     memory: int = 2 * 1024**3  # and more than this many bytes
     hang_seconds: float = 25.0  # an answer may be so late, and a worker train so long with neither batch nor processor
+    load_seconds: float = 300.0  # or so long before its first one: the data may come from far, as in a dry run
     silent_seconds: float = 3600.0  # or without a batch although it computes: an epoch of a user's loop, an endless one
     start_seconds: float = 120.0  # added for a worker's first slice: placing it, importing TensorFlow
     check_seconds: float = 300.0  # a dry run may take so long
@@ -67,7 +68,7 @@ class Slot:
 
     def hang(self, limits: Limits) -> str | None:
         """The sentence why its code is taken to hang although it answers; None where it is not."""
-        idle = self.pulse.idle > limits.hang_seconds
+        idle = self.pulse.idle > (limits.hang_seconds if self.pulse.begun else limits.load_seconds)
         if not idle and self.pulse.silent <= limits.silent_seconds:
             return None
         does = "waits for something that does not come" if idle else "computes and comes to no end"

@@ -27,6 +27,13 @@ class Gone:
     process_end: str = ""  # how the process ended: "with exit code 3", "by signal SIGKILL"; "": its machine is gone
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a worker that is yet to be made will take."""
+
+    resources: Resources
+
+
 class Link(Protocol):
     """The launcher's side of one live worker. It answers calls in the order in which they were made."""
 
@@ -53,8 +60,8 @@ class Transport(Protocol):
         """What each machine has in all; see `workers.contract.Launcher`."""
         ...
 
-    def space(self, resources: Resources, held: Sequence[Link]) -> int:
-        """How many more workers of this shape there is room for beside the workers `held`."""
+    def space(self, resources: Resources, held: Sequence[Link | Place]) -> int:
+        """How many more workers of this shape there is room for beside those `held`."""
         ...
 
     def create(self, resources: Resources) -> Link:

@@ -48,7 +48,9 @@ class Cluster:
             return
         options = {
             "namespace": NAMESPACE,
-            "job_config": JobConfig(metadata={"job_name": job_name}),
+            # A driver that is no client has Ray put the current folder, which may have a package `workers` of the
+            # user's own, in front of what its workers import from.
+            "job_config": JobConfig(metadata={"job_name": job_name}, _client_job=True),
             "log_to_driver": log_to_driver,
             "logging_level": logging.ERROR,
         }
