@@ -183,6 +183,11 @@ def explain_waiting(s: Session, study_id: int, owner: str, term: int, waits: str
     s.execute(update(table(Study)).where(*_held(study_id, owner, term)).values(waits=clean(waits) if waits else None))
 
 
+def explain_left_alone(s: Session, study_id: int, why: str) -> None:
+    """Store why a coordinator does not take a study that is free."""
+    s.execute(update(table(Study)).where(Study.id == study_id, _free()).values(waits=clean(why)))
+
+
 def finish(s: Session, study_id: int, state: str, reason: str) -> bool:
     """End the study as "finished", "failed", "stopped" or "cancelled", and its lease with it.
 

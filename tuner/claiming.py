@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,14 @@ from db.engine import Session
 from db.tables import Artifact, Study
 from tuner.active_study import ActiveStudy, origin
 from tuner.configuration import Settings
-from tuner.errors import StudyBusy
-from tuner.sampling import trial_seed
+from tuner.definition import StudyDefinition
+from tuner.errors import InvalidInput, StudyBusy, TunerError
+from tuner.sampling import available, trial_seed
 from tuner.tried import Attempt
 from workers.contract import Assignment, Member
 from workers.launchers.machine import is_gone
+
+log = logging.getLogger("tuner.coordinator")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,29 @@ def claim(
     study = ActiveStudy.load(s, row, term)
     study.import_paths = import_paths
     return study
+
+
+def can_run(s: Session, row: Study, *, alone: bool) -> bool:
+    """Whether this process can run a study. Its row says why not: it waits for another coordinator, the others go on.
+
+    `alone`: there are no others. Raises InvalidInput then.
+    """
+    problem = _unfit(row)
+    if problem is not None and alone:
+        raise InvalidInput(problem)
+    if problem is not None and problem != row.waits:
+        log.warning("Study %s is left alone. %s", row.name, problem)
+        studies.explain_left_alone(s, row.id, problem)
+    return problem is None
+
+
+def _unfit(row: Study) -> str | None:
+    """Why a study cannot be run here, as a sentence: another version wrote it, or something is not installed."""
+    try:
+        definition = StudyDefinition.from_json(row.definition)
+    except (TunerError, ValueError, KeyError, TypeError) as error:
+        return f"Its definition cannot be read here, another version may have written it: {error}"
+    return available(definition.sampler)
 
 
 def unwanted(s: Session, held: Sequence[Assignment]) -> list[Assignment]:

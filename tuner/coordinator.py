@@ -25,7 +25,7 @@ from db.failpoints import failpoint
 from db.tables import Study
 from tuner.active_study import ActiveStudy
 from tuner.assignments import Assignments
-from tuner.claiming import Begun, claim, interruption, lease, release_dead, unwanted
+from tuner.claiming import Begun, can_run, claim, interruption, lease, release_dead, unwanted
 from tuner.configuration import Settings
 from tuner.housekeeping import remove_stale_rows
 from tuner.sharing import Sharing
@@ -138,7 +138,8 @@ class Coordinator:
         failpoint("claimed")
 
     def _free(self, s: Session) -> list[Study]:
-        return [row for row in studies.runnable(s) if row.id not in self.studies and self.only in (None, row.name)]
+        rows = [row for row in studies.runnable(s) if row.id not in self.studies and self.only in (None, row.name)]
+        return [row for row in rows if can_run(s, row, alone=self.only is not None)]
 
     def _claim(self, free: list[Study]) -> None:
         """Take the free studies, and the workers that train for them since before."""

@@ -52,7 +52,9 @@ def trial_seed(study_seed: int, number: int) -> int:
 
 
 def available(kind: str) -> str | None:
-    """What to install before the sampler `kind` can be used, as a sentence; None where nothing is missing."""
+    """Why the sampler `kind` cannot be used here, with what to install, as a sentence; None where it can."""
+    if kind not in KINDS:
+        return f"The sampler is {kind!r}; expected one of {', '.join(KINDS)}."
     missing = [name for name in _EXTRAS.get(kind, ()) if importlib.util.find_spec(name) is None]
     if not missing:
         return None
@@ -77,8 +79,6 @@ class Sampler:
     """
 
     def __init__(self, space: Space, kind: str, seed: int, direction: str, cost: Cost | None = None) -> None:
-        if kind not in KINDS:
-            raise InvalidInput(f"The sampler is {kind!r}; expected one of {', '.join(KINDS)}.")
         if problem := available(kind):
             raise InvalidInput(problem)
         self._seed = seed

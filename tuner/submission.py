@@ -20,6 +20,7 @@ from tuner.configuration import Settings
 from tuner.databases import find_database, open_database
 from tuner.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyExists
+from tuner.sampling import available
 from tuner.study_form import EDITABLE
 from workers.contract import CheckReport, Training
 from workers.launchers.capacity import Capacity
@@ -39,12 +40,14 @@ def submit(definition: StudyDefinition, check: Check, settings: Settings, *, pac
 
     Raises:
         StudyExists: another study has this name; the differences are named.
-        InvalidStudy: the dry run found mistakes, or the user's code is too large.
+        InvalidStudy: the sampler is not installed, the dry run found mistakes, or the user's code is too large.
     """
     existing = find(definition, settings)
     if existing is not None:
         user_code.warn_of_edits(existing, definition, settings)
         return existing, False
+    if problem := available(definition.sampler):
+        raise InvalidStudy([problem])
     package = user_code.pack(definition, settings) if pack else None
     import_paths = settings.import_paths if package is None else user_code.place(package, settings)
     report = check(definition.training(str(settings.artifacts), import_paths))

@@ -21,7 +21,7 @@ from tests.invariants import check_invariants
 from tuner import assignments
 from tuner import coordinator as coordinating
 from tuner.coordinator import Coordinator
-from tuner.errors import StudyExists
+from tuner.errors import InvalidInput, InvalidStudy, StudyExists
 from tuner.results import study_row, summary, trial_results
 from workers.contract import Assignment, LauncherError
 
@@ -34,6 +34,29 @@ def test_two_studies_at_once_both_progress_and_finish(make_bench: Callable[..., 
     assert {bench.state("first"), bench.state("second")} == {"active"}, "one had to wait for the other"
     bench.finish("first", "second")
     assert [summary(bench.database, name).counts for name in ("first", "second")] == [{"complete": 6}] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"sampler": "oracle"}, "The sampler is 'oracle'"), ({"quorum": 3}, "another version may have written it")],
+)
+def test_a_study_that_cannot_be_run_here_is_left_alone_and_the_others_go_on(
+    make_bench: Callable[..., Bench], change: dict[str, Any], words: str
+) -> None:
+    bench = make_bench("inline")
+    bench.submit("strange")
+    bench.submit("usual")
+    with bench.database.write() as s:
+        row = studies.find(s, "strange")
+        assert row is not None
+        s.execute(update(table(Study)).where(Study.id == row.id).values(definition={**row.definition, **change}))
+    bench.finish("usual")
+    row = study_row(bench.database, "strange")
+    assert (row.state, row.owner) == ("active", None)
+    assert words in (row.waits or "")
+    alone = Coordinator(bench.database, bench.launcher, bench.settings, only="strange")
+    with pytest.raises(InvalidInput, match=words):
+        alone.step()
 
 
 def test_a_killed_worker_costs_one_attempt_and_nothing_else(make_bench: Callable[..., Bench]) -> None:
@@ -271,6 +294,17 @@ def test_a_trial_that_no_worker_takes_is_queued_again(
     bench.finish("study")
     assert summary(bench.database, "study").counts == {"complete": 3}
     assert [trial.token for trial in bench.trials("study")] == [2, 1, 1], "only the refused one begins again"
+
+
+def test_a_study_whose_sampler_is_not_installed_is_refused(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench("inline")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InvalidStudy, match=r"needs cmaes, which is not installed"):
+        bench.submit("evolved", sampler="cmaes")
+    with bench.database.read() as s:
+        assert studies.find(s, "evolved") is None
 
 
 def test_the_same_submission_gives_one_study_and_another_is_refused_with_the_difference(
