@@ -104,8 +104,8 @@ GUARDS = (
     Guard(
         "uncertain commit: written again",
         "tuner/coordinator.py",
-        "if write(s, study, rows) or not certain:",
-        "if write(s, study, rows):",
+        "if taken or not certain:",
+        "if taken:",
         f"{COORDINATING}a_transaction_whose_end_was_not_seen_is_written_again",
     ),
     Guard(
