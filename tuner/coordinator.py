@@ -12,10 +12,7 @@ its last checkpoint.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
-import uuid
 from collections import defaultdict, deque
 from collections.abc import Mapping
 
@@ -33,6 +30,7 @@ from tuner.user_code import import_paths
 from tuner.writing import Rows, tidy, write
 from workers.artifacts import ArtifactStore
 from workers.contract import Launcher, LauncherError
+from workers.launchers.machine import process_name
 
 LEASE_SECONDS = 30.0  # a coordinator that was silent for this long has lost its studies
 BEAT_SECONDS = 5.0  # leases are renewed and new studies looked for this often
@@ -58,7 +56,7 @@ class Coordinator:
 
     def __init__(self, database: Database, launcher: Launcher, settings: Settings, only: str | None = None) -> None:
         self.database, self.launcher, self.settings, self.only = database, launcher, settings, only
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.owner = process_name()
         self.studies: dict[int, ActiveStudy] = {}
         self._assignments = Assignments(launcher, settings)
         self._sharing = Sharing(launcher)

@@ -14,7 +14,7 @@ import pytest
 from workers.contract import LauncherError, Resources
 from workers.launchers import launcher
 from workers.launchers.capacity import Capacity
-from workers.launchers.machine import how_ended
+from workers.launchers.machine import how_ended, is_gone, process_name
 from workers.launchers.ray_session import last_output, private_folder, private_token, require_answer
 
 TWO_NODES = {"a": {"CPU": 4.0}, "b": {"CPU": 8.0, "GPU": 2.0}}
@@ -122,3 +122,17 @@ def test_the_last_output_of_a_worker(tmp_path: Path) -> None:
     assert last_output(tmp_path, os.getpid(), 10) == "yyyy\nlast\n"
     assert last_output(tmp_path, os.getpid(), 10_000).startswith("first\n")
     assert last_output(tmp_path, 1, 10) == ""
+
+
+def test_only_a_process_of_this_very_machine_is_known_to_be_gone() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "from workers.launchers.machine import process_name; print(process_name())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    host, pid, rest = ended.split(":", 2)
+    assert is_gone(ended)
+    assert not is_gone(process_name())
+    assert not is_gone(f"another-{host}:{pid}:{rest}")
+    assert not is_gone(f"{host}:{pid}:00000000{rest[8:]}"), "another machine, or container, of the same host name"

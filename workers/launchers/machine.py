@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import signal
 import socket
 import sys
+import uuid
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import workers
@@ -17,6 +20,7 @@ _VMSTAT = Path("/proc/vmstat")
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 _GROUPS = Path("/proc/self/cgroup")
 _LIMITS = Path("/sys/fs/cgroup")
+_BOOT, _PIDS = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 
 def cpus() -> int:
@@ -101,10 +105,25 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
 
 
+def process_name() -> str:
+    """A name for this process, another one at each call: HOST:PID:PLACE-RANDOM."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_place()}-{uuid.uuid4().hex[:8]}"
+
+
 def is_gone(process: str) -> bool:
-    """Whether "HOST:PID:…" names a process of this machine that has ended. Of other machines nothing is known."""
-    host, pid, _ = process.split(":", 2)
-    return host == socket.gethostname() and not alive(int(pid))
+    """Whether a `process_name` is that of a process of this machine that has ended. Of others nothing is known."""
+    host, pid, rest = process.split(":", 2)
+    here = host == socket.gethostname() and rest.partition("-")[0] == _place()
+    return here and not alive(int(pid))
+
+
+@cache
+def _place() -> str:
+    """Where this process' number means what it means here: machines and containers may share a host name."""
+    parts = [str(uuid.getnode())]
+    with suppress(OSError):
+        parts = [_BOOT.read_text(), str(_PIDS.readlink())]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
 
 
 def alive(pid: int) -> bool:

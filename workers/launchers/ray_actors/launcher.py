@@ -11,10 +11,7 @@ and the next launcher finds them there (`held`). One that nobody asks any more e
 from __future__ import annotations
 
 import math
-import os
-import socket
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +20,7 @@ from ray.exceptions import RayError
 
 from workers.contract import Assignment, LauncherError, Resources
 from workers.launchers.capacity import KINDS, Capacity, needs
-from workers.launchers.machine import is_gone
+from workers.launchers.machine import is_gone, process_name
 from workers.launchers.pool import Pool
 from workers.launchers.ray_actors.actor_link import ORPHAN_SECONDS, ActorLink
 from workers.launchers.ray_actors.cluster import NAMESPACE, Cluster
@@ -98,7 +95,7 @@ class Actors:
         self._cluster = cluster
         self._limit = limit
         self._lease = lease if cluster.shared else None
-        self._master = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._master = process_name()
         self._class = ray.remote(max_restarts=0, max_task_retries=0)(TrialWorker)
         self._count = 0
         self._links: list[ActorLink] = []
