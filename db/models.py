@@ -120,7 +120,16 @@ def aliases(s: Session, model_id: int) -> dict[str, int]:
 
 
 def previous(s: Session, model_id: int, alias: str) -> int | None:
-    """The version that the alias pointed at before its current one; None where there was none."""
+    """The version that the alias goes back to from its current one; None where there is none.
+
+    A move to where the last one came from goes back, so that another step back leads further: after 1, 2, 3 and a move
+    back to 2 it is 1.
+    """
     mine = (ModelAlias.model_id == model_id, ModelAlias.alias == alias)
-    history = list(s.scalars(select(ModelAlias.version).where(*mine).order_by(ModelAlias.id)))
-    return history[-2] if len(history) > 1 else None
+    way: list[int] = []
+    for version in s.scalars(select(ModelAlias.version).where(*mine).order_by(ModelAlias.id)):
+        if way[-2:-1] == [version]:
+            way.pop()
+        else:
+            way.append(version)
+    return way[-2] if len(way) > 1 else None

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from db import clock, states, studies, trials
+from db import clock, configurations, states, studies
 from db.tables import Attempt, Study, Trial
 
 
@@ -60,7 +60,8 @@ class FailedTrial:
 def live_studies(s: Session) -> list[LiveStudy]:
     """Studies that have not ended, oldest first: two statements for each of them."""
     rows: Sequence[Study] = s.scalars(select(Study).where(_live()).order_by(Study.id)).all()
-    return [_described(s, row) for row in rows]
+    free = {row.id for row in studies.runnable(s)}
+    return [_described(s, row, None if row.id in free else row.owner) for row in rows]
 
 
 def running_trials(s: Session) -> list[RunningTrial]:
@@ -88,18 +89,20 @@ def latest_failures(s: Session, limit: int) -> list[FailedTrial]:
     return [FailedTrial(*row) for row in s.execute(statement).all()]
 
 
-def _described(s: Session, row: Study) -> LiveStudy:
+def _described(s: Session, row: Study, coordinator: str | None) -> LiveStudy:
     totals = studies.totals(s, row.id)
-    best = trials.best(s, row.id, row.definition["direction"])
+    direction, repeats = row.definition["direction"], row.definition.get("repeats", 1)
+    best = configurations.best(s, row.id, direction, repeats)
+    mean = configurations.best_mean(s, row.id, direction, repeats)
     return LiveStudy(
         name=row.name,
         state=row.state,
-        coordinator=row.owner,
+        coordinator=coordinator,
         objective=row.definition["objective"],
         planned=row.definition["trials"],
         counts=totals.counts,
         failures=totals.failures,
-        best=(best[0].number, best[0].value) if best and best[0].value is not None else None,
+        best=(best[0].number, mean) if best and mean is not None else None,
         priority=row.definition.get("priority", 0),
         weight=row.definition.get("weight", 1.0),
         waits=row.waits if row.state == "active" else None,

@@ -5,7 +5,8 @@
     ► fsync the parent ► alias and row (ready) in one transaction ► the server's configuration
 
 A server that polls the folder sees integer names only when they are complete. Recovery is a function of row and
-disk: a staging row whose folder has its final name is finished, any other is undone.
+disk: a staging row whose folder has its final name is finished, any other is undone. A version that is finished so has
+no alias: which one it was to get is not known any more.
 """
 
 from __future__ import annotations
@@ -95,11 +96,24 @@ def promote(
             model = models.ensure(s, model_name, str(base))
         _same_directory(model, base)
         recover(database, model)
-        version = _publish(database, settings, choice, model)
-        with database.write() as s:
-            _announce(s, choice, model, version, alias)
+        version = _publish(database, settings, choice, model, alias)
         failpoint("alias_moved")
         serving_config.write(database, base.parent)
+    return _promoted(database, choice, model, version, alias)
+
+
+def standing(database: Database, study: str, name: str, alias: str = DEFAULT_ALIAS) -> PromotedVersion | None:
+    """The version at which an alias points, where it was made of the study's best trial; else there is one to make.
+
+    Raises UnknownName and NothingToPromote like `promote`.
+    """
+    choice = choose(database, study, None)
+    with database.read() as s:
+        model = models.find(s, name)
+        number = models.aliases(s, model.id).get(alias) if model is not None else None
+        version = next((item for item in models.versions(s, name) if item.number == number), None)
+    if model is None or version is None or version.trial_id != choice.trial.id:
+        return None
     return _promoted(database, choice, model, version, alias)
 
 
@@ -185,7 +199,7 @@ def _same_directory(model: Model, base: Path) -> None:
         )
 
 
-def _publish(database: Database, settings: Settings, choice: Choice, model: Model) -> ModelVersion:
+def _publish(database: Database, settings: Settings, choice: Choice, model: Model, alias: str) -> ModelVersion:
     with _reserved(database, choice, model) as (version, staging):
         answer = export_model(choice.definition, choice.trial, choice.artifact, settings, staging)
         scores: dict[str, Any] = answer["scores"]
@@ -200,7 +214,9 @@ def _publish(database: Database, settings: Settings, choice: Choice, model: Mode
         publishing.rename_without_replacing(staging, Path(version.path))
         failpoint("renamed")
     with database.write() as s:
-        return models.ready(s, version.id, publishing.manifest_sha256(version.path), scores)
+        version = models.ready(s, version.id, publishing.manifest_sha256(version.path), scores)
+        _announce(s, choice, model, version, alias)
+    return version
 
 
 @contextmanager

@@ -25,7 +25,7 @@ _AT_FDCWD = -100
 
 @contextmanager
 def locked(base: Path) -> Iterator[None]:
-    """Hold a model's lock; a second promotion of the same model waits. The system frees it when the process ends."""
+    """Hold a folder's lock; a second promotion of the same model waits. The system frees it when the process ends."""
     with (base / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from db import events, models
-from db.engine import Database
+from db.engine import Database, Session
+from db.tables import Model
 from tuner import publishing, serving_config
 from tuner.errors import InvalidInput, UnknownName
+from tuner.names import check_name
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,52 @@ def versions(database: Database, name: str | None = None) -> list[VersionEntry]:
 
 
 def rollback(database: Database, name: str, alias: str = "champion") -> tuple[int, int]:
-    """Point an alias back at the version it had before. Returns the number it left and the one it has now.
+    """Point an alias back at the version it had before; once more, at the one before that.
+
+    Returns the number it left and the one it has now.
 
     Raises:
         UnknownName: no such model or alias.
-        InvalidInput: the alias never pointed anywhere else, or that version's folder is gone.
+        InvalidInput: there is nothing to go back to, or that version's folder is gone.
     """
+
+    def back(s: Session, model: Model, now: int | None) -> int:
+        if now is None:
+            raise UnknownName("alias", alias, models.aliases(s, model.id))
+        number = models.previous(s, model.id, alias)
+        if number is None:
+            raise InvalidInput(
+                f"{alias!r} of model {name!r} points at version {now}, and there is none to go back to. "
+                f"Point it at another one: tuner model alias {name} VERSION --alias {alias}"
+            )
+        return number
+
+    left, number = _move(database, name, alias, "alias_rolled_back", back)
+    return int(left or 0), number
+
+
+def point(database: Database, name: str, number: int, alias: str = "champion") -> int | None:
+    """Point an alias at a version. Returns the number it left; None where it is new.
+
+    Raises:
+        UnknownName: no such model, or no version of that number that can be served.
+        InvalidInput: the alias' name cannot be used, or the version's folder is gone.
+    """
+    check_name("alias", alias)
+
+    def given(s: Session, model: Model, now: int | None) -> int:  # noqa: ARG001
+        ready = models.ready_numbers(s, model.id)
+        if number not in ready:
+            raise UnknownName(f"version of model {name!r} that can be served", str(number), map(str, ready))
+        return number
+
+    return _move(database, name, alias, "alias_moved", given)[0]
+
+
+def _move(
+    database: Database, name: str, alias: str, event: str, chosen: Callable[[Session, Model, int | None], int]
+) -> tuple[int | None, int]:
+    """Point an alias at the version that `chosen` finds; the number it left, and the one it has now."""
     with database.read() as s:
         known = [model.name for model in models.listing(s)]
         if name not in known:
@@ -70,15 +113,20 @@ def rollback(database: Database, name: str, alias: str = "champion") -> tuple[in
         model = models.get(s, name)
     with publishing.locked(Path(model.directory)):
         with database.write() as s:
-            aliases = models.aliases(s, model.id)
-            if alias not in aliases:
-                raise UnknownName("alias", alias, aliases)
-            number = models.previous(s, model.id, alias)
-            if number is None:
-                raise InvalidInput(f"{alias!r} of model {name!r} has only ever pointed at version {aliases[alias]}.")
+            left = models.aliases(s, model.id).get(alias)
+            number = chosen(s, model, left)
             if not (Path(model.directory) / str(number) / "saved_model.pb").exists():
                 raise InvalidInput(f"Version {number} of model {name!r} is no longer in {model.directory}.")
             models.set_alias(s, model.id, alias, number)
-            events.add(s, "alias_rolled_back", model=name, alias=alias, left=aliases[alias], version=number)
+            events.add(s, event, model=name, alias=alias, left=left, version=number)
         serving_config.write(database, Path(model.directory).parent)
-    return aliases[alias], number
+    return left, number
+
+
+def announce(database: Database) -> None:
+    """Write what servers follow again, as rows have it: whoever moved an alias may have ended before that."""
+    with database.read() as s:
+        folders = {Path(model.directory).parent for model in models.listing(s)}
+    for folder in sorted(folders):
+        if folder.is_dir():  # else it belongs to another machine
+            serving_config.write(database, folder)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from db import schema
 from db.engine import connect
 from db.errors import DatabaseUnavailable
+from tuner import registry
 from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
 from tuner.metrics import Metrics
@@ -46,6 +47,7 @@ def serve(settings: Settings) -> None:
                 coordinator = Coordinator(database, launcher, settings)
                 log.info("Coordinator %s serves %s on %s.", coordinator.owner, database.url, settings.launcher)
                 metrics = Metrics(database)
+                registry.announce(database)
                 try:
                     with metrics.served(settings.metrics):
                         _loop(coordinator, metrics, interruption)

@@ -7,11 +7,11 @@ promotions and rollbacks without a restart.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from db import models
 from db.engine import Database
+from tuner import publishing
 
 FILE = "models.config"
 
@@ -19,18 +19,19 @@ FILE = "models.config"
 def write(database: Database, directory: Path) -> Path:
     """Rewrite the configuration of every model that lives in `directory`, atomically. Returns the file's path.
 
-    Loaded are the newest ready version and every version that an alias points at; aliases become labels.
+    Loaded are the newest ready version and every version that an alias points at; aliases become labels. Promotions of
+    different models take turns here: who read before another one's commit must not write after it.
     """
-    with database.read() as s:
-        entries = [
-            _entry(model.name, model.directory, models.ready_numbers(s, model.id), models.aliases(s, model.id))
-            for model in models.listing(s)
-            if Path(model.directory).parent == directory
-        ]
-    text = "model_config_list {\n" + "".join(entries) + "}\n"
-    path, staging = directory / FILE, directory / f".{FILE}.{os.getpid()}"
-    staging.write_text(text)
-    staging.replace(path)
+    path, staging = directory / FILE, directory / f".{FILE}.new"
+    with publishing.locked(directory):
+        with database.read() as s:
+            entries = [
+                _entry(model.name, model.directory, models.ready_numbers(s, model.id), models.aliases(s, model.id))
+                for model in models.listing(s)
+                if Path(model.directory).parent == directory
+            ]
+        staging.write_text("model_config_list {\n" + "".join(entries) + "}\n")
+        staging.replace(path)
     return path
 
 

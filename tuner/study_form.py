@@ -155,7 +155,7 @@ def _enqueue(given: Fields, space: Space | None) -> tuple[dict[str, Any], ...]:
     if points is None:
         return ()
     if not isinstance(points, (list, tuple)) or not all(isinstance(point, Mapping) for point in points):
-        given.wrong("enqueue", "expected a list of points such as [{depth: 2, width: 64}].")
+        given.wrong("enqueue", "expected a list of points; each names every parameter that is active in it.")
         return ()
     plain = tuple({str(name): _plain(value) for name, value in point.items()} for point in points)
     for place, point in enumerate(plain):
@@ -236,7 +236,7 @@ def read_edit(form: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]
     values = {**_budget(given), **_share(given)}
     if given.problems:
         raise InvalidInput("\n".join(given.problems))
-    return values
+    return {field: values[field] for field in EDITABLE}
 
 
 def _share(given: Fields) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from db import studies, trials
 from db.engine import Session
 from db.errors import DatabaseUnavailable
 from db.tables import Study, table
+from tests import rows
 from tests.bench import Bench
 from tests.invariants import check_invariants
 from tuner import assignments
 from tuner import coordinator as coordinating
+from tuner.active_study import ActiveStudy
 from tuner.coordinator import Coordinator
 from tuner.errors import InvalidInput, InvalidStudy, StudyExists
 from tuner.results import study_row, summary, trial_results
@@ -294,6 +296,22 @@ def test_a_trial_that_no_worker_takes_is_queued_again(
     bench.finish("study")
     assert summary(bench.database, "study").counts == {"complete": 3}
     assert [trial.token for trial in bench.trials("study")] == [2, 1, 1], "only the refused one begins again"
+
+
+def test_trials_without_a_better_one_are_counted_alike_after_a_restart(make_bench: Callable[..., Bench]) -> None:
+    """They are counted as they end: a late one with a low number is not an early one."""
+    bench = make_bench("inline")
+    bench.submit("study")
+    study_id = study_row(bench.database, "study").id
+    with bench.database.write() as s:
+        held = [rows.held(s, study_id) for _ in range(4)]
+    for number, value in ((3, 0.25), (0, 0.5), (2, 0.75)):
+        with bench.database.write() as s:
+            assert rows.end(s, held[number], "complete", value=value, best_epoch=1)
+        time.sleep(0.002)  # the database's clock has milliseconds
+    with bench.database.read() as s:
+        study = ActiveStudy.load(s, studies.get(s, study_id), 1)
+    assert (study.best, study.since_best) == ((3, 0.25), 2)
 
 
 def test_a_study_whose_sampler_is_not_installed_is_refused(

@@ -62,6 +62,19 @@ def test_only_what_has_not_ended_is_told(database: Database) -> None:
     assert (failed.study, failed.number, failed.cause, failed.message) == ("digits", 3, "oom", "Out of memory.")
 
 
+def test_what_is_told_of_repeats_is_their_mean_and_of_a_coordinator_that_is_gone_nothing(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s, "digits", objective="val_loss", trials=9, repeats=2)
+        assert studies.claim(s, study, "machine:17:ab", 60) == 1
+        for value in (0.125, 0.75, 0.5, 0.25, 0.0):  # the luckiest seeds are those of worse configurations
+            assert rows.end(s, rows.held(s, study), "complete", value=value, best_epoch=1)
+        [told] = overview.live_studies(s)
+        assert (told.best, told.coordinator) == ((3, 0.375), "machine:17:ab")
+        studies.renew(s, study, "machine:17:ab", 1, -1.0, 0.0)
+    with database.read() as s:
+        assert overview.live_studies(s)[0].coordinator is None
+
+
 def test_metrics_are_those_of_the_rows(database: Database) -> None:
     metrics = Metrics(database)
     fill(database)

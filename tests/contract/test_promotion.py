@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from db.engine import Database
-from db.tables import Study, table
+from db.tables import ModelVersion, Study, Trial, table
 from tests import promotions
 from tuner import promotion, publishing, registry, scoring
 from tuner.configuration import Settings
@@ -44,9 +44,64 @@ def test_versions_grow_and_rollback_points_back(database: Database, settings: Se
     assert promote(database, settings).number == 3
 
 
+def test_each_rollback_leads_further_back_and_an_alias_anywhere(database: Database, settings: Settings) -> None:
+    for _ in range(3):
+        promote(database, settings)
+    assert registry.rollback(database, "model") == (3, 2)
+    assert registry.rollback(database, "model") == (2, 1)
+    with pytest.raises(InvalidInput, match=r"none to go back to\. Point it at another one: tuner model alias model"):
+        registry.rollback(database, "model")
+    assert registry.point(database, "model", 3) == 1
+    assert registry.rollback(database, "model") == (3, 1)
+    assert registry.point(database, "model", 2, "canary") is None
+    config = (settings.models / "models.config").read_text()
+    assert 'key: "canary" value: 2' in config and 'key: "champion" value: 1' in config
+    with pytest.raises(UnknownName, match=r"no version of model 'model' that can be served named '4'"):
+        registry.point(database, "model", 4)
+    with pytest.raises(InvalidInput, match="alias"):
+        registry.point(database, "model", 3, "a b")
+
+
+def test_promotions_of_several_models_at_once_are_all_told_to_the_server(
+    database: Database, settings: Settings
+) -> None:
+    names = [f"model-{place}" for place in range(6)]
+    told: list[str] = []
+
+    def one(name: str) -> None:
+        told.append(promotion.promote(database, settings, "study", name=name).name)
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == names
+    config = settings.models / "models.config"
+    assert all(f'name: "{name}"' in config.read_text() for name in names)
+    assert sorted(path.name for path in settings.models.iterdir() if path.is_file()) == [".lock", "models.config"]
+    before = config.read_text()
+    config.unlink()  # as if it had ended between the alias and the file
+    registry.announce(database)
+    assert config.read_text() == before
+
+
+def test_what_an_alias_points_at_already_is_known(database: Database, settings: Settings) -> None:
+    assert promotion.standing(database, "study", "model") is None
+    first = promote(database, settings)
+    assert promotion.standing(database, "study", "model") == first
+    assert promotion.standing(database, "study", "model", "canary") is None
+    second = promote(database, settings)
+    assert promotion.standing(database, "study", "model") == second != first
+    with database.write() as s:  # another trial's version
+        another = s.scalars(select(Trial.id).where(Trial.number != first.trial)).first()
+        s.execute(update(table(ModelVersion)).where(ModelVersion.number == 2).values(trial_id=another))
+    assert promotion.standing(database, "study", "model") is None
+
+
 def test_rollback_without_a_way_back_says_so(database: Database, settings: Settings) -> None:
     promote(database, settings)
-    with pytest.raises(InvalidInput, match="only ever pointed at version 1"):
+    with pytest.raises(InvalidInput, match="points at version 1, and there is none to go back to"):
         registry.rollback(database, "model")
     with pytest.raises(UnknownName, match="Did you mean 'model'"):
         registry.rollback(database, "modle")

@@ -205,6 +205,16 @@ def test_a_wrong_change_is_refused_and_nothing_is_changed(
     assert (after.definition, after.revision) == (before.definition, before.revision)
 
 
+def test_an_edit_changes_what_it_names_and_nothing_else(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench("inline")
+    bench.submit("study", repeats=3, cohort=6, keep=2, priority=4)
+    before = study_row(bench.database, "study").definition
+    verbs.edit(bench.database, "study", {"weight": 2.5})
+    assert study_row(bench.database, "study").definition == {**before, "weight": 2.5}
+    with pytest.raises(InvalidInput, match="`trials` is 7; expected a multiple of `repeats`, which is 3"):
+        verbs.edit(bench.database, "study", {"trials": 7})
+
+
 MEANING = {
     ("active", "pause"): "paused", ("active", "resume"): None, ("active", "stop"): "stopping",
     ("active", "cancel"): "cancelling",

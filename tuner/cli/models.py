@@ -13,7 +13,7 @@ from tuner.cli.output import emit_fields, emit_json, emit_table, output_option
 
 @click.group(cls=Group)
 def model() -> None:
-    """Promote, list and roll back models."""
+    """Promote, list, alias and roll back models."""
 
 
 @model.command()
@@ -34,6 +34,7 @@ def promote(study: str, trial: int | None, name: str | None, alias: str, directo
 
     settings = Settings.load()
     database = opened(settings)
+    promotion.choose(database, study, trial)  # what cannot be promoted is said first
     click.echo("Export, then verification in a process of its own ...", err=True)
     version = promotion.promote(database, settings, study, trial=trial, name=name, alias=alias, directory=directory)
     if output == "json":
@@ -74,8 +75,21 @@ def list_models(name: str | None, output: str) -> None:
 @click.argument("name")
 @click.option("--alias", default="champion", show_default=True, help="The alias that goes back.")
 def rollback(name: str, alias: str) -> None:
-    """Point the alias back at the version it had before."""
+    """Point the alias back at the version it had before; once more, at the one before that."""
     from tuner import registry
 
     left, number = registry.rollback(opened(), name, alias)
     click.echo(f"{alias!r} of model {name!r} points at version {number} again (it was {left}).")
+
+
+@model.command("alias")
+@click.argument("name")
+@click.argument("version", type=click.IntRange(min=1))
+@click.option("--alias", default="champion", show_default=True, help="The alias that moves; it may be new.")
+def move_alias(name: str, version: int, alias: str) -> None:
+    """Point an alias of the model NAME at a VERSION."""
+    from tuner import registry
+
+    left = registry.point(opened(), name, version, alias)
+    was = "" if left in (None, version) else f" (it was {left})"
+    click.echo(f"{alias!r} of model {name!r} points at version {version}{was}.")

@@ -69,6 +69,13 @@ def study_from_file(file: Path, **overrides: Any) -> Study:
 
 
 def _promote(study: Study, model: str) -> PromotedVersion:
+    from tuner import promotion
+
+    standing = promotion.standing(study.database, study.name, model)
+    if standing is not None:
+        made = f"version {standing.number}, which is trial {standing.trial} of this study"
+        click.echo(f"{standing.alias!r} of model {model!r} points at {made}: nothing was promoted.", err=True)
+        return standing
     click.echo("Promoting the best trial: export, then verification in a process of its own ...", err=True)
     try:
         return study.promote(model)
