@@ -58,7 +58,7 @@ ON_POSTGRESQL = (
     "study_ending=commit_then_error",
 )
 PROMOTION = ("version_reserved", "exported", "verified", "renamed", "alias_moved")
-COMMITS = 5  # transactions of a promotion
+COMMITS = 4  # transactions of a promotion
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -103,6 +103,9 @@ def test_an_alias_knows_the_way_back(database: Database) -> None:
         assert models.set_alias(s, model.id, "challenger", 3)
         assert models.aliases(s, model.id) == {"champion": 2, "challenger": 3}
         assert models.previous(s, model.id, "challenger") is None
-        assert models.set_alias(s, model.id, "champion", 1)
-        assert models.aliases(s, model.id)["champion"] == 1
-        assert models.previous(s, model.id, "champion") == 2
+        assert models.set_alias(s, model.id, "champion", 3)
+        for back in (2, 1):
+            assert models.previous(s, model.id, "champion") == back
+            assert models.set_alias(s, model.id, "champion", back)
+            assert models.aliases(s, model.id)["champion"] == back
+        assert models.previous(s, model.id, "champion") is None
