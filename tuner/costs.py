@@ -14,7 +14,7 @@ from search_spaces import Space
 Cost = Callable[[Mapping[str, Any]], float]
 """What an epoch of the trial with these parameters costs, in any unit."""
 
-_EACH_STEP = 20_000  # a step costs as much as so many weights, besides those it has (docs/measurements.md)
+_EACH_STEP = 20_000  # a step costs as much as so many weights, whatever is in it (docs/measurements.md)
 _EACH_WEIGHT = 60  # optimizer and penalty cost a weight as much as so many rows of a batch
 _INPUTS = 64  # of data whose shape the dry run does not tell
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from db.tables import Model
 from tuner import publishing, serving_config
 from tuner.errors import InvalidInput, UnknownName
 from tuner.names import check_name
+
+log = logging.getLogger("tuner.registry")
 
 
 @dataclass(frozen=True)
@@ -129,4 +132,7 @@ def announce(database: Database) -> None:
         folders = {Path(model.directory).parent for model in models.listing(s)}
     for folder in sorted(folders):
         if folder.is_dir():  # else it belongs to another machine
-            serving_config.write(database, folder)
+            try:
+                serving_config.write(database, folder)
+            except OSError as error:
+                log.warning("%s was not written, so a server may not follow the last promotion: %s", folder, error)
