@@ -47,7 +47,7 @@ def serve(settings: Settings) -> None:
                 coordinator = Coordinator(database, launcher, settings)
                 log.info("Coordinator %s serves %s on %s.", coordinator.owner, database.url, settings.launcher)
                 metrics = Metrics(database)
-                registry.announce(database)
+                _once_there(lambda: registry.announce(database), interruption)
                 try:
                     with metrics.served(settings.metrics):
                         _loop(coordinator, metrics, interruption)

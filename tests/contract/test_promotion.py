@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
-from db.engine import Database
-from db.tables import ModelVersion, Study, Trial, table
+from db import models
+from db.engine import Database, Session
+from db.errors import DatabaseUnavailable
+from db.tables import Model, ModelVersion, Study, Trial, table
 from tests import promotions
-from tuner import promotion, publishing, registry, scoring
+from tuner import promotion, publishing, registry, scoring, service
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed, UnknownName
 from tuner.results import summary
@@ -205,3 +208,23 @@ def test_the_test_part_is_read_once_for_a_score_and_each_time_for_a_promotion(
     assert (first.value, first.standard_error, first.rows, first.among) == (0.5, 0.01, 20, 3)
     assert scoring.score(database, settings, "study") == summary(database, "study").final == first
     assert promote(database, settings).scores["test_reads"] == 2
+
+
+def test_a_service_waits_for_a_database_that_goes_away_before_its_loop(
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing, asked = models.listing, 0
+
+    def away_once(s: Session) -> list[Model]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise DatabaseUnavailable("The database went away.")
+        signal.raise_signal(signal.SIGTERM)
+        return listing(s)
+
+    monkeypatch.setattr(models, "listing", away_once)
+    monkeypatch.setattr(service, "connect", lambda _: database)  # which the test closes
+    monkeypatch.setattr(service, "PAUSE_SECONDS", 0.0)
+    service.serve(Settings.load({}, home=tmp_path, database=database_url, launcher="inline"))
+    assert asked == 2
