@@ -18,8 +18,10 @@ import psutil
 import pytest
 
 from db.engine import connect
+from tests import promotions
 from tests.commands import ROOT, Tuner, ended, environment, in_process, run, started
 from tests.invariants import check_invariants
+from tuner import promotion
 
 STUDY = """
 name: {name}
@@ -89,6 +91,27 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     assert "\ntrained    alone: its code owns its training loop\n" in shown.out
     assert len(shown.out.partition("\n\n")[2].splitlines()) == 1 + 20
     assert "Trial 2 is complete with" in tuner("trial", "explain", "study", "2").out
+
+
+def test_a_run_promotes_a_trial_once_and_tells_the_server_again(
+    tuner: Tuner, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promotion, "export_model", promotions.fake_export)
+    monkeypatch.setattr(promotion, "verify_model", promotions.fake_verify)
+    command = ("run", study_file(tmp_path), "--promote", "model", "--no-progress")
+    first = tuner(*command)
+    assert first.code == 0 and "model version 1, alias champion" in first.out
+    config = home / "models" / "models.config"
+    told = config.read_text()
+    config.unlink()  # as if the first had been killed between the alias and the file
+    again = tuner(*command)
+    assert (again.code, again.out) == (0, first.out)
+    assert "'champion' of model 'model' points at version 1, which is trial " in again.err
+    assert again.err.endswith("of this study: nothing was promoted.\n")
+    assert config.read_text() == told
+    assert len(json.loads(tuner("model", "list", "-o", "json").out)) == 1
+    asked = tuner("model", "promote", "study", "--name", "model")  # asked for by itself, it makes another one
+    assert asked.code == 0 and "model version 2, alias champion" in asked.out
 
 
 def test_what_a_person_is_told_of_repeats_and_of_unseen_rows(tuner: Tuner, tmp_path: Path) -> None:

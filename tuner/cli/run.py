@@ -69,10 +69,11 @@ def study_from_file(file: Path, **overrides: Any) -> Study:
 
 
 def _promote(study: Study, model: str) -> PromotedVersion:
-    from tuner import promotion
+    from tuner import promotion, registry
 
     standing = promotion.standing(study.database, study.name, model)
     if standing is not None:
+        registry.announce(study.database)  # the run that moved the alias may have been killed before it told servers
         made = f"version {standing.number}, which is trial {standing.trial} of this study"
         click.echo(f"{standing.alias!r} of model {model!r} points at {made}: nothing was promoted.", err=True)
         return standing
