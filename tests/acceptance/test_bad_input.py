@@ -161,6 +161,7 @@ def test_names_that_nobody_has(tuner: Tuner, tmp_path: Path) -> None:
     assert tuner("run", study_file(tmp_path, LOOP, name="digits-one")).code == 0
     for arguments in (["study", "show"], ["study", "stop"], ["study", "wait"], ["trial", "list"], ["model", "promote"]):
         refused(tuner(*arguments, "digit-one"), "no study named 'digit-one'", "'digits-one'")
+    assert "Export" not in tuner("model", "promote", "digit-one").err
     refused(tuner("trial", "show", "digits-one", "7"), "has no trial 7", "0 to 1")
     refused(tuner("model", "list", "digits"), "no model named 'digits'")
     refused(tuner("model", "rollback", "digits"), "no model named 'digits'")
