@@ -158,6 +158,8 @@ def test_a_promotion_ended_anywhere_leaves_no_torn_version_and_the_next_one_mend
     check_versions(folder)
     between = Snapshot.of(database)
     before.leads_to(between)
+    ready = [entry for entry in registry.versions(database) if entry.state == "ready"]
+    assert all(entry.aliases for entry in ready), "a version became ready without the alias it was made for"
     assert coordinators.promote(promotable) == 0, promotable.log
     between.leads_to(Snapshot.of(database))
     assert not list(folder.glob(".staging*")), "I7: a staging folder was left behind"
