@@ -84,7 +84,8 @@ def rollback(database: Database, name: str, alias: str = "champion") -> tuple[in
         return number
 
     left, number = _move(database, name, alias, "alias_rolled_back", back)
-    return int(left or 0), number
+    assert left is not None  # or `back` has raised
+    return left, number
 
 
 def point(database: Database, name: str, number: int, alias: str = "champion") -> int | None:

@@ -44,14 +44,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_study_is_run_beside_packages_of_the_same_names(folder: Path, launcher: str) -> None:
     if launcher == "ray":
         pytest.importorskip("ray")
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "tuner",
-        "run",
-        "study.json",
-    ]  # like `tuner`: a script has no folder in front
+    # Like `tuner`: a script has no folder in front of what it imports from.
+    command = [sys.executable, "-P", "-m", "tuner", "run", "study.json"]
     variables = commands.environment(folder / "home", TUNER_LAUNCHER=launcher, TUNER_WORKERS="1")
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

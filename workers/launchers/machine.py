@@ -106,23 +106,24 @@ def child_environment() -> dict[str, str]:
 
 
 def process_name() -> str:
-    """A name for this process, another one at each call: HOST:PID:PLACE-RANDOM."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_place()}-{uuid.uuid4().hex[:8]}"
+    """A name for this process, another one at each call: HOST:PID:KERNEL-RANDOM."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_kernel()}-{uuid.uuid4().hex[:8]}"
 
 
 def is_gone(process: str) -> bool:
     """Whether a `process_name` is that of a process of this machine that has ended. Of others nothing is known."""
     host, pid, rest = process.split(":", 2)
-    here = host == socket.gethostname() and rest.partition("-")[0] == _place()
+    here = host == socket.gethostname() and rest.partition("-")[0] == _kernel()
     return here and not alive(int(pid))
 
 
 @cache
-def _place() -> str:
-    """Where this process' number means what it means here: machines and containers may share a host name."""
-    parts = [str(uuid.getnode())]
-    with suppress(OSError):
+def _kernel() -> str:
+    """Tells what numbers the processes here from what does elsewhere: machines and containers may share a host name."""
+    try:
         parts = [_BOOT.read_text(), str(_PIDS.readlink())]
+    except OSError:  # not Linux
+        parts = [str(uuid.getnode())]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
 from workers.launchers.pulse import Pulse
 from workers.launchers.slot import Limits, Slot
-from workers.launchers.transport import Answer, Gone, Link, Place, Transport
+from workers.launchers.transport import Answer, Gone, Link, Planned, Transport
 from workers.worker import STOP_SECONDS
 
 
@@ -40,7 +40,7 @@ class Pool:
         self._pump(0.0)
         if beside:  # idle workers are these assignments', or give way to them
             busy = [slot.link for slot in self._slots if not slot.idle]
-            return max(0, self._transport.space(resources, [*busy, *map(Place, beside)]))
+            return max(0, self._transport.space(resources, [*busy, *map(Planned, beside)]))
         idle = sum(slot.idle and slot.link.resources == resources for slot in self._slots)
         held = [slot.link for slot in self._slots if not slot.idle or slot.link.resources == resources]
         return idle + max(0, self._transport.space(resources, held))

@@ -20,7 +20,7 @@ from workers.failures import LOG_BYTES
 from workers.launchers.machine import child_command, child_environment, gpus, how_ended, misfit, nodes, oom_kills
 from workers.launchers.pool import Pool
 from workers.launchers.slot import Limits
-from workers.launchers.transport import Answer, Gone, Link, Place
+from workers.launchers.transport import Answer, Gone, Link, Planned
 
 _LOOK_SECONDS = 0.5  # a child whose own children keep its pipes open is noticed by its exit status, this often
 _CHUNK = 1 << 18
@@ -147,7 +147,7 @@ class Processes:
     def nodes(self) -> Mapping[str, Mapping[str, float]]:
         return nodes()
 
-    def space(self, resources: Resources, held: Sequence[Link | Place]) -> int:
+    def space(self, resources: Resources, held: Sequence[Link | Planned]) -> int:
         if self.fits(resources) is not None:
             return 0
         free = self._limit - len(held)

@@ -28,8 +28,8 @@ class Gone:
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a worker that is yet to be made will take."""
+class Planned:
+    """A worker that is yet to be made, by what it will take."""
 
     resources: Resources
 
@@ -60,7 +60,7 @@ class Transport(Protocol):
         """What each machine has in all; see `workers.contract.Launcher`."""
         ...
 
-    def space(self, resources: Resources, held: Sequence[Link | Place]) -> int:
+    def space(self, resources: Resources, held: Sequence[Link | Planned]) -> int:
         """How many more workers of this shape there is room for beside those `held`."""
         ...
 

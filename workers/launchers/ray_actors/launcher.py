@@ -27,7 +27,7 @@ from workers.launchers.ray_actors.cluster import NAMESPACE, Cluster
 from workers.launchers.ray_actors.trial_worker import TrialWorker
 from workers.launchers.ray_session import last_line
 from workers.launchers.slot import Limits
-from workers.launchers.transport import Answer, Gone, Link, Place
+from workers.launchers.transport import Answer, Gone, Link, Planned
 from workers.version import version
 
 LEASE_SECONDS = 300.0  # a worker that outlived its launcher waits so long for the next one
@@ -111,7 +111,7 @@ class Actors:
         nodes = self._capacity.nodes.items()
         return {name: {kind: node[kind] for kind in KINDS if kind in node} for name, node in nodes}
 
-    def space(self, resources: Resources, held: Sequence[Link | Place]) -> int:
+    def space(self, resources: Resources, held: Sequence[Link | Planned]) -> int:
         limit = math.inf if self._limit is None else self._limit - len(held)
         if limit < 1:
             return 0
