@@ -39,9 +39,14 @@ def best(s: Session, study_id: int, direction: str, repeats: int, limit: int = 1
 def best_mean(s: Session, study_id: int, direction: str, repeats: int) -> float | None:
     """The mean over the repeats of the best configuration; None while there is none."""
     found = best(s, study_id, direction, repeats)
-    if not found:
-        return None
-    same = and_(Trial.study_id == study_id, _configuration(repeats) == found[0].number // repeats)
+    return mean_of(s, found[0], repeats) if found else None
+
+
+def mean_of(s: Session, trial: Trial, repeats: int) -> float | None:
+    """The mean over the repeats of a trial's configuration; the trial's own value where it is its only one."""
+    if repeats == 1:
+        return trial.value
+    same = and_(Trial.study_id == trial.study_id, _configuration(repeats) == trial.number // repeats)
     mean: float | None = s.scalars(select(func.avg(Trial.value)).where(same)).one()
     return mean
 

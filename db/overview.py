@@ -58,7 +58,7 @@ class FailedTrial:
 
 
 def live_studies(s: Session) -> list[LiveStudy]:
-    """Studies that have not ended, oldest first: two statements for each of them."""
+    """Studies that have not ended, oldest first: a few statements for each of them."""
     rows: Sequence[Study] = s.scalars(select(Study).where(_live()).order_by(Study.id)).all()
     free = {row.id for row in studies.runnable(s)}
     return [_described(s, row, None if row.id in free else row.owner) for row in rows]
@@ -93,7 +93,7 @@ def _described(s: Session, row: Study, coordinator: str | None) -> LiveStudy:
     totals = studies.totals(s, row.id)
     direction, repeats = row.definition["direction"], row.definition.get("repeats", 1)
     best = configurations.best(s, row.id, direction, repeats)
-    mean = configurations.best_mean(s, row.id, direction, repeats)
+    value = configurations.mean_of(s, best[0], repeats) if best else None
     return LiveStudy(
         name=row.name,
         state=row.state,
@@ -102,7 +102,7 @@ def _described(s: Session, row: Study, coordinator: str | None) -> LiveStudy:
         planned=row.definition["trials"],
         counts=totals.counts,
         failures=totals.failures,
-        best=(best[0].number, mean) if best and mean is not None else None,
+        best=(best[0].number, value) if value is not None else None,
         priority=row.definition.get("priority", 0),
         weight=row.definition.get("weight", 1.0),
         waits=row.waits if row.state == "active" else None,
