@@ -6,7 +6,7 @@ Expected Improvement", appendix A), so that the search has a slope to follow eve
 
 Several points at once are chosen one after another, each for what it adds to the ones before: those count as observed
 at their expected value. Points that share their structure are drawn as pools, and the structure wins whose
-members improve most together.
+members improve most together, for what they cost where that is known.
 """
 
 from __future__ import annotations
