@@ -21,8 +21,9 @@ from tuner.costs import cost_of
 from tuner.definition import StudyDefinition
 from tuner.outcomes import Failure, best_point, company, losses
 from tuner.repeats import OVER, Configurations, numbers_of, of_repeats
-from tuner.sampling import Exhausted, Observation, Proposal, Sampler
+from tuner.sampling import Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
+from tuner.study_sampler import StudySampler
 from tuner.tried import Attempt, Point
 
 
@@ -43,7 +44,8 @@ class ActiveStudy:
         self.together = definition.together(row.checked)
         self.liftable = definition.liftable(row.checked.get("liftable", ()))
         cost = cost_of(self.space, row.checked.get("data", {}))
-        self.sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction, cost)
+        sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction, cost)
+        self.sampler = StudySampler(sampler, definition)
         limits = {name: getattr(definition, name) for name in ("epochs", "direction", "seed", "grace", "eta")}
         self.rule = rule(definition.pruner, **limits)
         self.budget = Budget.of(definition)
@@ -53,7 +55,6 @@ class ActiveStudy:
         self.proposed: deque[tuple[int, Proposal]] = deque()  # proposals that have no row yet
         self.running: dict[int, Attempt] = {}
         self.has_artifacts = False  # whether housekeeping has anything to look at
-        self.exhausted: str | None = None  # why the sampler has no more points, where it has none
         self.best: tuple[int, float] | None = None  # number of the best trial, and the objective (a mean with repeats)
         self.since_best = 0  # finished trials since the best one
         self._states: Counter[str] = Counter()
@@ -196,7 +197,7 @@ class ActiveStudy:
         """The state the study ends in."""
         if wanted := {"stopping": "stopped", "cancelling": "cancelled"}.get(self.state):
             return wanted
-        return "failed" if self.budget.failed(self.progress()) else "finished"
+        return "failed" if self.sampler.failure or self.budget.failed(self.progress()) else "finished"
 
     def waiting(self, skip: int, now: float) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
@@ -238,8 +239,9 @@ class ActiveStudy:
         """Why no new trial may start; None while one may."""
         if wanted := {"stopping": "stopped", "cancelling": "cancelled"}.get(self.state):
             return f"{wanted} on request"
-        progress = self.progress()
-        return self.budget.failed(progress) or self.budget.exhausted(progress) or self.exhausted
+        sampler, progress = self.sampler, self.progress()
+        limit = self.budget.failed(progress) or self.budget.exhausted(progress)
+        return sampler.failure or limit or sampler.exhausted
 
     def propose(self) -> None:
         """Put what a worker gets next in `proposed`, unless the study is ending or the sampler has no more points.
@@ -255,12 +257,8 @@ class ActiveStudy:
             return
         first, size = number // repeats, max(1, self.together // repeats)
         size = min(size, self.definition.trials // repeats - first)
-        try:
-            given = [Proposal(params) for params in self.definition.enqueue[first : first + size]]
-            proposals = given or self.sampler.propose_together(first, size, self.liftable)
-        except Exhausted as exhausted:
-            self.exhausted = str(exhausted)
-            return
+        given = [Proposal(params) for params in self.definition.enqueue[first : first + size]]
+        proposals = given or self.sampler.propose_together(first, size, self.liftable)
         for following, proposal in enumerate(proposals, first):
             self.proposed.extend((trial, proposal) for trial in numbers_of(following, repeats))
             self.sampler.observe(Observation(following, "running", proposal.params, None, {}, proposal.notes))

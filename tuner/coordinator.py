@@ -79,7 +79,7 @@ class Coordinator:
         try:
             self._plan()
         except Exception:
-            self._write()  # what the workers answered is kept, whatever is wrong with the sampler or the launcher
+            self._write()  # what the workers answered is kept, whatever is wrong with the launcher
             raise
         written = self._write()
         settled = self._settle()

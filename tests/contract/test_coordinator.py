@@ -15,7 +15,7 @@ from sqlalchemy import update
 from db import studies, trials
 from db.engine import Session
 from db.errors import DatabaseUnavailable
-from db.tables import Study, table
+from db.tables import Study, Trial, table
 from tests import rows
 from tests.bench import Bench
 from tests.invariants import check_invariants
@@ -25,6 +25,7 @@ from tuner.active_study import ActiveStudy
 from tuner.coordinator import Coordinator
 from tuner.errors import InvalidInput, InvalidStudy, StudyExists
 from tuner.results import study_row, summary, trial_results
+from tuner.sampling import Proposal, Sampler
 from workers.contract import Assignment, LauncherError
 
 
@@ -59,6 +60,46 @@ def test_a_study_that_cannot_be_run_here_is_left_alone_and_the_others_go_on(
     alone = Coordinator(bench.database, bench.launcher, bench.settings, only="strange")
     with pytest.raises(InvalidInput, match=words):
         alone.step()
+
+
+@pytest.mark.parametrize(
+    "damage", [{"notes": {"gp_fit": ["?"] * 4}}, {"params": {"x": "?"}}], ids=["proposing", "observing"]
+)
+def test_a_sampler_that_fails_ends_its_own_study_and_no_other(
+    make_bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture, damage: dict[str, Any]
+) -> None:
+    bench = make_bench("inline")
+    bench.submit("strange", sampler="gp", trials=20)
+    bench.run(lambda: summary(bench.database, "strange").counts.get("complete") == 2)
+    bench.coordinator.close()
+    with bench.database.write() as s:
+        first = trials.numbered(s, study_row(bench.database, "strange").id, [0])[0]
+        s.execute(update(table(Trial)).where(Trial.id == first.id).values(damage))
+    bench.submit("usual")
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.finish("strange", "usual")
+    told = summary(bench.database, "strange")
+    assert told.state == "failed"
+    assert told.reason.startswith("The sampler 'gp' failed: TypeError: ")
+    assert told.counts.keys() == {"complete"}, "what had begun was not finished"
+    assert "Traceback" in caplog.text
+    assert summary(bench.database, "usual").counts == {"complete": 6}
+
+
+def test_a_coordinator_without_memory_blames_no_study(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausts(*_: Any) -> list[Proposal]:
+        raise MemoryError
+
+    bench = make_bench("inline")
+    bench.submit("study")
+    monkeypatch.setattr(Sampler, "propose_together", exhausts)
+    with pytest.raises(MemoryError):
+        bench.coordinator.step()
+    monkeypatch.undo()
+    bench.finish("study")
+    assert summary(bench.database, "study").counts == {"complete": 6}
 
 
 def test_a_killed_worker_costs_one_attempt_and_nothing_else(make_bench: Callable[..., Bench]) -> None:
