@@ -18,7 +18,8 @@
     version   staging ──► ready | failed           (a model version that is being promoted)
 
 A state with no way out is terminal and is never left. A person's verb writes `paused`, `active`, `stopping` or
-`cancelling`, at any moment; the study's coordinator sees it within a second, and it alone writes how a study ends.
+`cancelling`, at any moment; the study's coordinator sees it within a second, and it alone writes how a study ends. One
+that no coordinator has, and that the one which looks cannot run, is ended by that one where a person asked for it.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ VERSION: Table = {
     "ready": (),
     "failed": (),
 }
+
+ON_REQUEST = {"stopping": "stopped", "cancelling": "cancelled"}
+"""How a study ends that a person wants to end, by the state that says so."""
 
 
 def sources(table: Table, target: str) -> tuple[str, ...]:

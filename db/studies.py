@@ -188,6 +188,12 @@ def explain_left_alone(s: Session, study_id: int, why: str) -> None:
     s.execute(update(table(Study)).where(Study.id == study_id, _free()).values(waits=clean(why)))
 
 
+def unclaimed(s: Session, study_id: int) -> Study | None:
+    """The study, where no coordinator's lease on it lives; none claims or renews it before this transaction ends."""
+    row = select(Study).where(Study.id == study_id, _free())
+    return s.scalars(row.with_for_update()).one_or_none()
+
+
 def finish(s: Session, study_id: int, state: str, reason: str) -> bool:
     """End the study as "finished", "failed", "stopped" or "cancelled", and its lease with it.
 

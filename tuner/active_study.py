@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice, takewhile
 
-from db import attempts, reports, studies, trials
+from db import attempts, reports, states, studies, trials
 from db.engine import Session
 from db.tables import Study
 from tuner.budgets import Budget, Progress
@@ -195,7 +195,7 @@ class ActiveStudy:
     @property
     def final_state(self) -> str:
         """The state the study ends in."""
-        if wanted := {"stopping": "stopped", "cancelling": "cancelled"}.get(self.state):
+        if wanted := states.ON_REQUEST.get(self.state):
             return wanted
         return "failed" if self.sampler.failure or self.budget.failed(self.progress()) else "finished"
 
@@ -237,7 +237,7 @@ class ActiveStudy:
 
     def ending(self) -> str | None:
         """Why no new trial may start; None while one may."""
-        if wanted := {"stopping": "stopped", "cancelling": "cancelled"}.get(self.state):
+        if wanted := states.ON_REQUEST.get(self.state):
             return f"{wanted} on request"
         sampler, progress = self.sampler, self.progress()
         limit = self.budget.failed(progress) or self.budget.exhausted(progress)

@@ -65,13 +65,14 @@ def claim(
 
 def can_run(s: Session, row: Study, *, alone: bool) -> bool:
     """Whether this process can run a study. Its row says why not: it waits for another coordinator, the others go on.
+    One that cannot be run here, and that a person wants to end, ends where nothing of it is to be finished.
 
     `alone`: there are no others. Raises InvalidInput then.
     """
     problem = _unfit(row)
     if problem is not None and alone:
         raise InvalidInput(problem)
-    if problem is not None and problem != row.waits:
+    if problem is not None and not _end_on_request(s, row) and problem != row.waits:
         log.warning("Study %s is left alone. %s", row.name, problem)
         studies.explain_left_alone(s, row.id, problem)
     return problem is None
@@ -84,6 +85,28 @@ def _unfit(row: Study) -> str | None:
     except (TunerError, ValueError, KeyError, TypeError) as error:
         return f"Its definition cannot be read here, another version may have written it: {error}"
     return available(definition.sampler)
+
+
+def _end_on_request(s: Session, row: Study) -> bool:
+    """End a study as a person wants it, without its definition. False: nobody does, or trials are to be finished.
+
+    Its row is locked, so a coordinator that has it or gets it finds it ended. What its trials saved stays until it is
+    deleted: what of that is good only the definition says.
+    """
+    locked = studies.unclaimed(s, row.id) if row.state in states.ON_REQUEST else None
+    wanted = states.ON_REQUEST.get(locked.state) if locked else None
+    running = trials.running(s, row.id) if wanted else []
+    if wanted is None or (running and wanted == "stopped"):
+        return False
+    message = "The study was cancelled."
+    trials.end(
+        s, [trials.End(item.id, item.token, "cancelled", cause="cancelled", message=message) for item in running]
+    )
+    trials.cancel_queued(s, row.id)
+    reason = f"{wanted} on request"
+    studies.finish(s, row.id, wanted, reason)
+    events.add(s, "study_finished", study_id=row.id, state=wanted, reason=reason)
+    return True
 
 
 def unwanted(s: Session, held: Sequence[Assignment]) -> list[Assignment]:

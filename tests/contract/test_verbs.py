@@ -127,6 +127,41 @@ def test_cancelling_a_study_ends_its_running_trials_and_keeps_what_was_found(ben
     assert bench.launcher.room(StudyDefinition(name="any").resources()) == 2
 
 
+@pytest.mark.parametrize("change", [{"sampler": "oracle"}, {"quorum": 3}])
+@pytest.mark.parametrize(
+    ("verb", "runs", "state"),
+    [
+        (verbs.STOP, False, "stopped"),
+        (verbs.STOP, True, "stopping"),  # what runs is to be finished
+        (verbs.CANCEL, False, "cancelled"),
+        (verbs.CANCEL, True, "cancelled"),
+    ],
+)
+def test_a_study_that_every_coordinator_leaves_alone_ends_when_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, verb: verbs.Verb, runs: bool, state: str, change: dict[str, object]
+) -> None:
+    monkeypatch.setattr(coordinating, "BEAT_SECONDS", 0.0)
+    bench.submit("study", **ENDLESS, trials=2)
+    bench.run(lambda: [trial.epochs >= 1 for trial in bench.trials("study")] == [True, True])
+    bench.coordinator.close()
+    study = study_row(bench.database, "study")
+    with bench.database.write() as s:
+        studies.edit(s, study.id, {**study.definition, **change})
+        if runs:  # its coordinator was killed
+            assert rows.lease(s, bench.trials("study")[0].id, seconds=0.0) == 2
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.coordinator.step()
+    assert bench.state("study") == "active"
+    assert verbs.ask(bench.database, "study", verb)
+    bench.coordinator.step()
+    row = study_row(bench.database, "study")
+    assert row.state == state
+    if state != "stopping":
+        assert row.reason == f"{state} on request"
+        assert {trial.state for trial in bench.trials("study")} == {"cancelled"}
+        assert all(attempt.ended_at for number in (0, 1) for attempt in attempts(bench, number))
+
+
 def test_a_running_and_a_queued_trial_can_be_cancelled_alone(bench: Bench) -> None:
     bench.submit("study", **ENDLESS, trials=3, workers=1)
     bench.run(lambda: epochs(bench) >= 2)
