@@ -16,7 +16,7 @@ from itertools import islice, takewhile
 from db import attempts, reports, states, studies, trials
 from db.engine import Session
 from db.tables import Study
-from tuner.budgets import Budget, Progress
+from tuner.budgets import ActiveTime, Budget, Progress
 from tuner.costs import cost_of
 from tuner.definition import StudyDefinition
 from tuner.outcomes import Failure, best_point, company, losses
@@ -59,8 +59,7 @@ class ActiveStudy:
         self.since_best = 0  # finished trials since the best one
         self._states: Counter[str] = Counter()
         self._epochs = 0
-        self._seconds_before = row.active_seconds
-        self._counted_from = time.monotonic() if self.state != "paused" else None
+        self._time = ActiveTime(row.active_seconds, paused=self.state == "paused")
         for known in points:
             self.add(known)
 
@@ -85,10 +84,8 @@ class ActiveStudy:
 
     def heed(self, s: Session, state: str, revision: int) -> None:
         """Take note of a verb, and read again what a person may edit where that has changed."""
-        if (state == "paused") != (self.state == "paused"):
-            self._seconds_before = self.active_seconds
-            self._counted_from = None if state == "paused" else time.monotonic()
         self.state = state
+        self._time.pause(state == "paused")
         if revision != self.revision:
             row = studies.get(s, self.id)
             self.definition, self.revision = StudyDefinition.from_json(row.definition), row.revision
@@ -168,8 +165,7 @@ class ActiveStudy:
     @property
     def active_seconds(self) -> float:
         """Seconds during which the study had a coordinator and was not paused, this one's time included."""
-        running = 0.0 if self._counted_from is None else time.monotonic() - self._counted_from
-        return self._seconds_before + running
+        return self._time.seconds
 
     @property
     def counts(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,25 @@ class Progress:
     seconds: float = 0.0  # during which the study was worked on
     best: float | None = None  # the best finite objective of a complete trial; None: there is none
     trials_since_best: int = 0  # finished since the best one was found
+
+
+class ActiveTime:
+    """The seconds in which a study had a coordinator and was not paused. `before`: those under earlier coordinators."""
+
+    def __init__(self, before: float, *, paused: bool) -> None:
+        self._before = before
+        self._since = None if paused else time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Up to now."""
+        return self._before if self._since is None else self._before + time.monotonic() - self._since
+
+    def pause(self, paused: bool) -> None:
+        """Count no more, or go on; said again, it changes nothing."""
+        if paused != (self._since is None):
+            self._before = self.seconds
+            self._since = None if paused else time.monotonic()
 
 
 @dataclass(frozen=True, kw_only=True)
