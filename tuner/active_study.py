@@ -7,6 +7,7 @@ proposes the same points. Nothing here writes.
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -18,13 +19,15 @@ from db.engine import Session
 from db.tables import Study
 from tuner.budgets import ActiveTime, Budget, Progress
 from tuner.costs import cost_of
-from tuner.definition import StudyDefinition
+from tuner.definition import UNREADABLE, StudyDefinition
 from tuner.outcomes import Failure, best_point, company, losses
 from tuner.repeats import OVER, Configurations, numbers_of, of_repeats
 from tuner.sampling import Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
 from tuner.study_sampler import StudySampler
 from tuner.tried import Attempt, Point
+
+log = logging.getLogger("tuner.coordinator")
 
 
 class ActiveStudy:
@@ -83,15 +86,21 @@ class ActiveStudy:
     # --- what its people want -------------------------------------------------------------------------------------
 
     def heed(self, s: Session, state: str, revision: int) -> None:
-        """Take note of a verb, and read again what a person may edit where that has changed."""
+        """Take note of a verb, and read again what a person may edit where that has changed.
+
+        What a newer version edited may not be readable here: the study goes on as it was.
+        """
         self.state = state
         self._time.pause(state == "paused")
         if revision != self.revision:
             row = studies.get(s, self.id)
-            self.definition, self.revision = StudyDefinition.from_json(row.definition), row.revision
+            self.revision, self.to_cancel = row.revision, trials.to_cancel(s, self.id)
+            try:
+                self.definition = StudyDefinition.from_json(row.definition)
+            except UNREADABLE as error:
+                log.warning("Study %s was edited, and goes on as it was before. %s", self.name, error)
             self.together = self.definition.together(row.checked)
             self.budget = Budget.of(self.definition)
-            self.to_cancel = trials.to_cancel(s, self.id)
 
     # --- points -------------------------------------------------------------------------------------------------
 

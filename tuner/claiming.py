@@ -11,8 +11,8 @@ from db.engine import Session
 from db.tables import Artifact, Study
 from tuner.active_study import ActiveStudy, origin
 from tuner.configuration import Settings
-from tuner.definition import StudyDefinition
-from tuner.errors import InvalidInput, StudyBusy, TunerError
+from tuner.definition import UNREADABLE, StudyDefinition
+from tuner.errors import InvalidInput, StudyBusy
 from tuner.sampling import available, trial_seed
 from tuner.tried import Attempt
 from workers.contract import Assignment, Member
@@ -82,7 +82,7 @@ def _unfit(row: Study) -> str | None:
     """Why a study cannot be run here, as a sentence: another version wrote it, or something is not installed."""
     try:
         definition = StudyDefinition.from_json(row.definition)
-    except (TunerError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         return f"Its definition cannot be read here, another version may have written it: {error}"
     return available(definition.sampler)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import Space
-from tuner.errors import InvalidStudy
+from tuner.errors import InvalidStudy, TunerError
 from tuner.names import brief
 from tuner.study_form import Direction, read_study
 from workers.contract import Resources, Training
@@ -146,6 +146,9 @@ class StudyDefinition:
 
 
 FIELDS = tuple(item.name for item in fields(StudyDefinition))
+
+UNREADABLE = (TunerError, ValueError, KeyError, TypeError)
+"""What `from_json` raises where another version wrote the definition."""
 
 
 def parse(form: Mapping[str, Any], base: Path | None = None) -> StudyDefinition:

@@ -216,6 +216,21 @@ def test_limits_can_be_changed_while_a_study_runs(bench: Bench) -> None:
         verbs.edit(bench.database, "study", {"trails": 600})
 
 
+def test_a_study_that_a_newer_version_edits_goes_on_as_it_was(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.submit("study", **ENDLESS, trials=2)
+    bench.run(lambda: len(bench.trials("study")) == 2)
+    study = study_row(bench.database, "study")
+    with bench.database.write() as s:
+        assert studies.edit(s, study.id, {**study.definition, "trials": 9, "quorum": 3})
+    bench.run(lambda: "Study study was edited, and goes on as it was before." in caplog.text)
+    assert "has the field 'quorum', which this version of Ockham does not know" in caplog.text
+    assert verbs.cancel_trial(bench.database, "study", 0)
+    bench.run(lambda: bench.trials("study")[0].state == "cancelled")
+    bench.enough()
+    bench.run(lambda: bench.state("study") == "finished")
+    assert [trial.state for trial in bench.trials("study")] == ["cancelled", "complete"]
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
