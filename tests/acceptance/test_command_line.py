@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -77,6 +78,7 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     assert first.code == 0
     assert first.out.startswith("study            study (finished)")
     assert "trials           4 complete" in first.out
+    assert "\ntraining         seen=20\nvalidation       loss=0." in first.out
     assert "4 of 4 trials" in first.err or "study: starting workers" in first.err
     again = tuner("run", file, "--no-progress")
     assert (again.code, again.out) == (0, first.out)
@@ -118,6 +120,7 @@ def test_what_a_person_is_told_of_repeats_and_of_unseen_rows(tuner: Tuner, tmp_p
     file = Path(study_file(tmp_path, "tested", trials=6))
     file.write_text(file.read_text() + "repeats: 3\n")
     shown = tuner("run", str(file)).out
+    assert re.search(r"\nvalidation +loss=\S+\ntest +loss=\S+\n", shown)
     assert "mean and standard error of trials" in shown and "± 0" in shown
     assert "on the test rows that had no part in it. Expect the latter." in shown
     assert tuner("study", "score", "study").out.startswith("val_loss is ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "stopping": _saved(now),
         f"best {now.objective}": _best(now),
         "best parameters": best.params if best else None,
-        "validation": now.best_metrics,
+        **_metrics(now.best_metrics),
         "unseen rows": _final(now),
         "plots": f"tuner study report {now.name}" if best else None,
     }
@@ -85,6 +86,21 @@ def _best(now: StudySummary) -> str | None:
         return f"{short(now.best.value)} ({trial})"
     of = f"mean and standard error of trials {trials[0]} to {trials[-1]}"
     return f"{short(mean)} ± {error:.2g} ({of}); the best of them {short(now.best.value)} ({trial})"
+
+
+def _metrics(found: Mapping[str, float]) -> dict[str, object]:
+    """The metrics of the best epoch by the part of the data that their names tell, without the prefix that tells it.
+
+    Those of the training part have none; nor have any of a loop that does not say what it measures on.
+    """
+    parts: dict[str, dict[str, float]] = {"training": {}, "validation": {}, "test": {}}
+    for name, value in found.items():
+        prefix, mark, rest = name.partition("_")
+        part = {"val": "validation", "test": "test"}.get(prefix) if mark else None
+        parts[part or "training"][rest if part else name] = value
+    if not parts["validation"]:
+        parts = {"metrics": parts["training"], "test": parts["test"]}
+    return {part: metrics for part, metrics in parts.items() if metrics}
 
 
 def _final(now: StudySummary) -> str | None:
@@ -133,8 +149,9 @@ def _promoted(version: PromotedVersion | None) -> dict[str, object]:
     if version is None:
         return {}
     reads = version.scores.get("test_reads", 0)
-    return {
+    told = {
         "test": version.scores.get("test"),
         "test part": f"read {counted(reads, 'time')} for this study" if reads else None,
         "promoted": f"{version.name} version {version.number}, alias {version.alias}",
     }
+    return {name: value for name, value in told.items() if value is not None}
