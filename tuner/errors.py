@@ -26,7 +26,7 @@ class InvalidStudy(InvalidInput):
 
 
 class UnknownName(InvalidInput, KeyError):
-    """No study, trial, model or version has the given name; the message offers the closest ones."""
+    """No study, trial, model or alias has the given name; the message offers the closest ones."""
 
     def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
         near = get_close_matches(given, list(known), n=3, cutoff=0.3)

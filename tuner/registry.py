@@ -16,6 +16,8 @@ from tuner import publishing, serving_config
 from tuner.errors import InvalidInput, UnknownName
 from tuner.names import check_name
 
+_SHOWN = 5  # numbers of versions in a sentence
+
 log = logging.getLogger("tuner.registry")
 
 
@@ -92,15 +94,19 @@ def point(database: Database, name: str, number: int, alias: str = "champion") -
     """Point an alias at a version. Returns the number it left; None where it is new.
 
     Raises:
-        UnknownName: no such model, or no version of that number that can be served.
-        InvalidInput: the alias' name cannot be used, or the version's folder is gone.
+        UnknownName: no such model.
+        InvalidInput: the alias' name cannot be used, no version of that number can be served, or its folder is gone.
     """
     check_name("alias", alias)
 
     def given(s: Session, model: Model, now: int | None) -> int:  # noqa: ARG001
         ready = models.ready_numbers(s, model.id)
         if number not in ready:
-            raise UnknownName(f"version of model {name!r} that can be served", str(number), map(str, ready))
+            newest = ", ".join(map(str, ready[: -_SHOWN - 1 : -1]))
+            those = f"the newest that can: {newest}" if ready else "none can"
+            raise InvalidInput(
+                f"Model {name!r} has no version {number} that can be served; {those}. List all: tuner model list {name}"
+            )
         return number
 
     return _move(database, name, alias, "alias_moved", given)[0]

@@ -59,7 +59,8 @@ def test_each_rollback_leads_further_back_and_an_alias_anywhere(database: Databa
     assert registry.point(database, "model", 2, "canary") is None
     config = (settings.models / "models.config").read_text()
     assert 'key: "canary" value: 2' in config and 'key: "champion" value: 1' in config
-    with pytest.raises(UnknownName, match=r"no version of model 'model' that can be served named '4'"):
+    said = r"no version 4 that can be served; the newest that can: 3, 2, 1\. List all: tuner model list model"
+    with pytest.raises(InvalidInput, match=said):
         registry.point(database, "model", 4)
     with pytest.raises(InvalidInput, match="alias"):
         registry.point(database, "model", 3, "a b")
