@@ -16,10 +16,10 @@ from search_spaces import Choice, Float, Lambda, Space
 from tests.commands import in_process
 from tuner import importance as weighing
 from tuner import plots, report
-from tuner.api import Study
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput
 from tuner.importance import FEWEST, importance, too_narrow
+from tuner.study import Study
 
 ROOT = Path(__file__).parents[2]
 SPACE = Space(

@@ -236,7 +236,8 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "entrance", ["tuner", "tuner.cli", "tuner.api", "tuner.coordinator", "search_spaces", "workers.contract", "db"]
+    "entrance",
+    ["tuner", "tuner.cli", "tuner.api", "tuner.study", "tuner.coordinator", "search_spaces", "workers.contract", "db"],
 )
 def test_an_import_brings_nothing_heavy(entrance: str) -> None:
     heavy = _imported(entrance).intersection(HEAVY)
