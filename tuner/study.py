@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from db import studies
 from db.engine import Database
-from tuner import promotion, report, results, running, scoring, submission, user_code, verbs
+from tuner import importance, promotion, report, results, running, scoring, submission, user_code, verbs
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
@@ -238,6 +238,14 @@ class Study:
     def summary(self) -> StudySummary:
         """The study at a glance."""
         return results.summary(self.database, self.name)
+
+    def importances(self) -> dict[str, float]:
+        """How much of what is good each parameter explains, the most important first; the shares add up to 1.
+
+        Parameters that not every trial has are left out. By PED-ANOVA, see `tuner.importance.importance`.
+        Raises InvalidInput while there are fewer than 40 trials that are complete or pruned, or none is complete.
+        """
+        return importance.importances(self.database, self.name)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write one page of plots for a browser, by default NAME.html; see `tuner.report.write`."""
