@@ -251,6 +251,15 @@ class Study:
         """Write one page of plots for a browser, by default NAME.html; see `tuner.report.write`."""
         return report.write(self.database, self.name, path)
 
+    def tensorboard(self, folder: str | Path | None = None) -> Path:
+        """Write the trials as logs for TensorBoard, by default to NAME-tensorboard; see `tuner.tensorboard_logs.write`.
+
+        Of more than 500 trials the 250 best and the newest others are written.
+        """
+        from tuner import tensorboard_logs
+
+        return tensorboard_logs.write(self.database, self.name, folder).folder
+
     def trials_dataframe(self) -> pandas.DataFrame:
         """One row per trial: number, configuration, state, value, best_epoch, epochs, seconds, attempts, cause, and
         params_NAME for each parameter. With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
