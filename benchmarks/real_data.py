@@ -56,9 +56,9 @@ def main() -> None:
 
 def run(data: Path, name: str, home: Path, launcher: str) -> None:
     """Run, promote and ask the study called `name`."""
-    from tuner.api import Study
     from tuner.configuration import Settings
     from tuner.definition import parse
+    from tuner.study import Study
 
     form = yaml.safe_load((ROOT / "benchmarks" / "studies" / f"{name}.yaml").read_text())
     settings = replace(Settings.load({}, home=home, launcher=launcher), import_paths=(str(ROOT),))

@@ -105,3 +105,17 @@ def seeded(run: Any) -> None:
     for epoch in range(run.epoch, run.epochs):
         value = float("nan") if broken else (run.params["x"] - 0.3) ** 2 + luck + 1.0 / (epoch + 1)
         run.report({"val_loss": value}, state={"epoch": epoch})
+
+
+def classifier(run: Any) -> None:
+    """What Keras logs of a classifier, for the worse the higher `x`; one metric is never finite.
+
+    Where `x` is above 0.8 the accuracy is lost in the fourth epoch, where it is below 0.1 the code raises in the first.
+    """
+    for epoch in range(run.epoch, run.epochs):
+        if run.params["x"] < 0.1:
+            raise RuntimeError("the user's own mistake")
+        loss = run.params["x"] + 1.0 / (epoch + 1)
+        lost = run.params["x"] > 0.8 and epoch == 3
+        accuracy = float("nan") if lost else 1.0 - loss / 3 - 0.01 * (epoch == 4)  # best before its last epoch
+        run.report({"loss": loss, "val_loss": loss + 0.1, "penalty": float("inf"), "val_accuracy": accuracy})

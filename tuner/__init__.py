@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuner.api import Study, create_study, load_study
+    from tuner.api import create_study, load_study
     from tuner.configuration import Settings
     from tuner.errors import (
         InvalidInput,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tuner.final_score import FinalScore
     from tuner.promotion import PromotedVersion
     from tuner.results import ConfigurationResult, StudySummary, TrialResult
+    from tuner.study import Study
 
 __all__ = [
     "ConfigurationResult",
@@ -45,11 +46,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "tuner.api": ("Study", "create_study", "load_study"),
+    "tuner.api": ("create_study", "load_study"),
     "tuner.configuration": ("Settings",),
     "tuner.final_score": ("FinalScore",),
     "tuner.promotion": ("PromotedVersion",),
     "tuner.results": ("ConfigurationResult", "StudySummary", "TrialResult"),
+    "tuner.study": ("Study",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

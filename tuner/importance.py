@@ -8,13 +8,35 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from db.engine import Database
 from search_spaces import Choice, Domain, Int, Lambda, Space
-from tuner.results import TrialResult, completed
+from tuner.definition import StudyDefinition
+from tuner.errors import InvalidInput
+from tuner.results import TrialResult, completed, study_row, trial_results
 
 FEWEST = 40  # trials, complete or pruned, before anything is said
 MOST = 10_000  # trials that importance is computed from: Optuna copies each several times, which takes 0.15 ms
 _BEST = 0.1  # share of the trials that are the good ones
 _EDGE, _MOST = 0.1, 0.8  # of a range, what is its edge; share of the good trials there that is too many
+
+
+def importances(database: Database, name: str) -> dict[str, float]:
+    """`importance` of what a study has found so far.
+
+    Raises:
+        UnknownName: for the study.
+        InvalidInput: while it has fewer than `FEWEST` trials that are complete or pruned, or no complete one.
+    """
+    definition = StudyDefinition.from_json(study_row(database, name).definition)
+    trials = trial_results(database, name)
+    complete, pruned = completed(trials, definition.direction), _pruned(trials)
+    if not complete or len(complete) + len(pruned) < FEWEST:
+        raise InvalidInput(
+            f"Study {name!r} has {len(complete)} complete and {len(pruned)} pruned trials. How much each parameter "
+            f"explains is told from {FEWEST} on, of which one is complete. Watch it: tuner study show {name}"
+        )
+    assert definition.space is not None  # what was not given, the dry run has read from the model
+    return importance(definition.space, trials, definition.direction)
 
 
 def importance(space: Space, trials: Sequence[TrialResult], direction: str) -> dict[str, float]:

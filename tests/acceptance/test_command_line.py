@@ -365,7 +365,7 @@ def test_completion(tuner: Tuner, shell: str) -> None:
 def test_completion_knows_the_commands_of_a_group(home: Path) -> None:
     words = {"COMP_WORDS": "tuner study ", "COMP_CWORD": "2", "_TUNER_COMPLETE": "bash_complete"}
     outcome = run(home, **words)
-    looking = ("submit", "list", "show", "score", "report", "wait")
+    looking = ("submit", "list", "show", "score", "report", "tensorboard", "wait")
     verbs = ("pause", "resume", "stop", "cancel", "set", "delete", "gc")
     assert outcome.out.split() == [f"plain,{name}" for name in looking + verbs]
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.invariants import check_invariants
-from tuner.api import Study, create_study
+from tuner.api import create_study
 from tuner.configuration import Settings
+from tuner.study import Study
 
 pytestmark = pytest.mark.tensorflow
 

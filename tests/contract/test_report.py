@@ -16,10 +16,10 @@ from search_spaces import Choice, Float, Lambda, Space
 from tests.commands import in_process
 from tuner import importance as weighing
 from tuner import plots, report
-from tuner.api import Study
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput
 from tuner.importance import FEWEST, importance, too_narrow
+from tuner.study import Study
 
 ROOT = Path(__file__).parents[2]
 SPACE = Space(
@@ -128,6 +128,27 @@ def test_what_matters_and_what_is_too_narrow(study: Study) -> None:
     assert too_narrow(SPACE, study.trials, "maximize") != [sentence]
     few = study.trials[: FEWEST - 1]
     assert (importance(SPACE, few, "minimize"), too_narrow(SPACE, few, "minimize")) == ({}, [])
+
+
+def test_what_matters_is_told_from_forty_trials_on(study: Study) -> None:
+    found = study.importances()
+    assert found == importance(SPACE, study.trials, "minimize")
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    few = tuner.create_study(
+        "few",
+        loop="tests.loops:descent",
+        space=SPACE,
+        objective="val_loss",
+        trials=FEWEST - 1,
+        epochs=1,
+        sampler="random",
+        settings=study.settings,
+    )
+    few.run(progress=False)
+    with pytest.raises(
+        InvalidInput, match=r"'few' has 39 complete and 0 pruned trials.* from 40 on.*tuner study show few"
+    ):
+        few.importances()
 
 
 def test_nothing_to_show_and_nowhere_to_write(

@@ -13,7 +13,6 @@ from db import code_packages
 from db.engine import Database
 from tests.invariants import check_invariants
 from tuner import running
-from tuner.api import Study
 from tuner.cli.summaries import show_summary
 from tuner.configuration import Settings
 from tuner.coordinator import Coordinator
@@ -21,6 +20,7 @@ from tuner.definition import parse
 from tuner.errors import InvalidStudy
 from tuner.removal import collect_garbage, delete_study
 from tuner.results import summary, trial_results
+from tuner.study import Study
 from tuner.submission import submit
 from tuner.user_code import FOLDER, key_of
 from workers.artifacts import ArtifactStore

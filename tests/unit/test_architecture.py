@@ -31,6 +31,7 @@ HOMES = {
     "ray": ("workers/launchers/ray_actors/",),
     "optuna": ("tuner/optuna_samplers.py", "tuner/importance.py", "search_spaces/adapters/optuna.py"),
     "plotly": ("tuner/plots.py",),
+    "tensorboard": ("tuner/tensorboard_events.py",),
     "scipy": ("tuner/gaussian_process.py", "tuner/expected_improvement.py"),
     "threadpoolctl": ("tuner/one_thread.py",),
     "keras_tuner": ("workers/hyperparameters.py", "search_spaces/adapters/keras_tuner.py"),
@@ -44,7 +45,7 @@ HOMES = {
 }
 """Where in the rooms a library may be imported: one home each, where that is natural."""
 
-HEAVY = ("tensorflow", "keras", "keras_tuner", "ray", "optuna", "scipy", "pandas", "pyarrow", "plotly")
+HEAVY = ("tensorflow", "keras", "keras_tuner", "ray", "optuna", "scipy", "pandas", "pyarrow", "plotly", "tensorboard")
 """Libraries that take seconds: imported where they are used, never on the way to something else."""
 
 MOST_LINES_PER_FILE = 300
@@ -236,7 +237,8 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "entrance", ["tuner", "tuner.cli", "tuner.api", "tuner.coordinator", "search_spaces", "workers.contract", "db"]
+    "entrance",
+    ["tuner", "tuner.cli", "tuner.api", "tuner.study", "tuner.coordinator", "search_spaces", "workers.contract", "db"],
 )
 def test_an_import_brings_nothing_heavy(entrance: str) -> None:
     heavy = _imported(entrance).intersection(HEAVY)

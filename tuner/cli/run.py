@@ -16,8 +16,8 @@ from tuner.cli.output import output_option
 from tuner.cli.summaries import counted, show_summary
 
 if TYPE_CHECKING:
-    from tuner.api import Study
     from tuner.promotion import PromotedVersion
+    from tuner.study import Study
 
 FILE = click.argument("file", type=click.Path(path_type=Path))
 LAUNCHER = click.option(
@@ -58,8 +58,8 @@ def run(file: Path, model: str | None, workers: int | None, launcher: str | None
 
 def study_from_file(file: Path, **overrides: Any) -> Study:
     """The study that a file describes, with the settings of the environment."""
-    from tuner.api import Study
     from tuner.configuration import Settings
+    from tuner.study import Study
     from tuner.study_file import read
 
     definition, settings = read(file), Settings.load(**overrides)

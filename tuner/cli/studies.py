@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,28 @@ def report(name: str, file: Path | None) -> None:
     path = report.write(opened(), name, file)
     click.echo(f"The report of study {name!r} is written; open it in a browser:", err=True)
     click.echo(path)
+
+
+@study.command()
+@NAME
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@output_option
+def tensorboard(name: str, folder: Path | None, output: str) -> None:
+    """Logs for TensorBoard: each trial's curves, and its HParams tab.
+
+    They are written to FOLDER, by default NAME-tensorboard, and show the study as it stands, also while it runs. Asked
+    again, the command replaces them.
+    """
+    from tuner import tensorboard_logs
+
+    logs = tensorboard_logs.write(opened(), name, folder)
+    if output == "json":
+        emit_json({"folder": str(logs.folder), "trials": logs.trials, "of": logs.of})
+        return
+    some = f"the best and the newest {logs.trials} of {logs.of}" if logs.trials < logs.of else f"all {logs.of}"
+    click.echo(f"The trials of study {name!r} are written, {some}. Look at them:", err=True)
+    click.echo(f"tensorboard --logdir {shlex.quote(str(logs.folder))}", err=True)
+    click.echo(logs.folder)
 
 
 @study.command()
