@@ -74,6 +74,12 @@ def model(s: Session, trial_id: int) -> Artifact | None:
     return s.scalars(_newest(trial_id, "model").limit(1)).one_or_none()
 
 
+def with_models(study_id: int) -> Select[int]:
+    """Asks for the ids of the study's trials whose models are kept."""
+    rows = select(Artifact.trial_id).join(Trial, Trial.id == Artifact.trial_id)
+    return rows.where(Trial.study_id == study_id, Artifact.kind == "model")
+
+
 def of_study(s: Session, study_id: int) -> list[Artifact]:
     """Every artifact of a study, by trial, oldest first."""
     rows = select(Artifact).join(Trial, Trial.id == Artifact.trial_id).where(Trial.study_id == study_id)

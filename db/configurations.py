@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from db import states, trials
@@ -12,7 +12,9 @@ from db.tables import Trial
 from db.types import finite
 
 
-def best(s: Session, study_id: int, direction: str, repeats: int, limit: int = 1) -> list[Trial]:
+def best(
+    s: Session, study_id: int, direction: str, repeats: int, limit: int | None = 1, among: Select[int] | None = None
+) -> list[Trial]:
     """The best trial of each of the best configurations, the best mean first; where two are equal, the lower number.
 
     A configuration is ranked by the mean over its repeats, and only when all of them are complete with a finite value.
@@ -20,12 +22,15 @@ def best(s: Session, study_id: int, direction: str, repeats: int, limit: int = 1
     Args:
         direction: "minimize" or "maximize".
         repeats: trials per configuration; 1: a configuration is a trial.
-        limit: most configurations.
+        limit: most configurations; None: all.
+        among: asks for the ids of the trials whose configurations are looked at; None: all.
     """
     if repeats == 1:
-        return trials.best(s, study_id, direction, limit)
+        return trials.best(s, study_id, direction, limit, among)
     configuration, sign = _configuration(repeats), -1.0 if direction == "maximize" else 1.0
     good = and_(Trial.study_id == study_id, Trial.state == "complete", finite(Trial.value))
+    if among is not None:
+        good = and_(good, configuration.in_(select(configuration).where(Trial.id.in_(among))))
     ranked = select(configuration).where(good).group_by(configuration).having(func.count() == repeats)
     ranked = ranked.order_by(sign * func.avg(Trial.value), configuration).limit(limit)
     groups: defaultdict[int, list[tuple[float, Trial]]] = defaultdict(list)

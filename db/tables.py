@@ -129,6 +129,7 @@ class Trial(Base):
     seed: Mapped[int] = mapped_column(BigInteger())
     value: Mapped[float | None]  # the objective; finite in a completed trial that can be best
     best_epoch: Mapped[int | None]
+    weights: Mapped[int | None] = mapped_column(BigInteger())  # of its model, where the worker built it
     epochs: Mapped[int] = mapped_column(insert_default=0)  # the latest epoch that was reported
     cancel_at: Mapped[datetime | None]  # when a person asked for its end
     retry_at: Mapped[datetime | None]  # a queued trial is not started before this

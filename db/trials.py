@@ -41,6 +41,7 @@ class End:
     value: float | None = None
     best_epoch: int | None = None
     epochs: int | None = None  # trained in all; None: as the reports said
+    weights: int | None = None  # of its model
     cause: str | None = None
     message: str = ""
     log: str = ""  # its last 64 KiB are kept, with the attempt
@@ -205,15 +206,20 @@ def points(s: Session, study_id: int) -> Iterable[Row[int, dict[str, Any], dict[
     return s.execute(columns.where(Trial.study_id == study_id).order_by(*order))
 
 
-def best(s: Session, study_id: int, direction: str, limit: int = 1) -> list[Trial]:
+def best(
+    s: Session, study_id: int, direction: str, limit: int | None = 1, among: Select[int] | None = None
+) -> list[Trial]:
     """Completed trials with a finite value, the best first; the lower number first where two are equal.
 
     Args:
         direction: "minimize" or "maximize".
+        limit: most trials; None: all.
+        among: asks for the ids of those that are looked at; None: all.
     """
     order = Trial.value.desc() if direction == "maximize" else Trial.value.asc()
     good = select(Trial).where(Trial.study_id == study_id, Trial.state == "complete", finite(Trial.value))
-    return list(s.scalars(good.order_by(order, Trial.number).limit(limit)))
+    some = good if among is None else good.where(Trial.id.in_(among))
+    return list(s.scalars(some.order_by(order, Trial.number).limit(limit)))
 
 
 def attempts(s: Session, trial_id: int) -> list[Attempt]:
@@ -247,7 +253,9 @@ def _running() -> ColumnElement[bool]:
 _END = (
     update(table(Trial))
     .where(Trial.id == bindparam("the_trial"), Trial.token == bindparam("the_token"), _running())
-    .values({name: bindparam(f"new_{name}") for name in ("state", "value", "best_epoch", "cause", "message")})
+    .values(
+        {name: bindparam(f"new_{name}") for name in ("state", "value", "best_epoch", "weights", "cause", "message")}
+    )
     .values(epochs=func.coalesce(bindparam("new_epochs"), Trial.epochs), finished_at=clock.now())
 )
 _END_ATTEMPT = (  # an attempt is open exactly as long as its trial runs with its token
@@ -260,8 +268,8 @@ _END_ATTEMPT = (  # an attempt is open exactly as long as its trial runs with it
 
 
 def _result(end: End) -> dict[str, Any]:
-    values = {"state": end.state, "value": end.value, "best_epoch": end.best_epoch, "epochs": end.epochs}
-    return _named(end, **values, cause=end.cause, message=clean(end.message))
+    kept = {name: getattr(end, name) for name in ("state", "value", "best_epoch", "epochs", "weights", "cause")}
+    return _named(end, **kept, message=clean(end.message))
 
 
 def _last_words(end: End) -> dict[str, Any]:

@@ -162,6 +162,7 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
             outcome.state,
             value=outcome.value,
             best_epoch=outcome.best_epoch,
+            weights=outcome.weights,
             epochs=len(point.curve),
             cause=outcome.cause,
             message=outcome.message,

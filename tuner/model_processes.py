@@ -1,12 +1,14 @@
-"""The two processes of a promotion: one that exports a trial's model, and a throw-away one that verifies it.
+"""The processes that look at finished models: one that exports or scores a trial's, a throw-away one that verifies what
+was exported, and one that compares several.
 
-Both import TensorFlow, which the coordinator and the command line never do.
+They import TensorFlow, which the coordinator and the command line never do.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tuner.errors import PromotionFailed
 from workers.launchers.machine import child_command, child_environment
 
 PROBE_ROWS = 16  # rows whose predictions are recorded by the export and compared by the verification
-DEADLINE_SECONDS = 1800.0  # for one of the two processes
+DEADLINE_SECONDS = 1800.0  # for one of the processes
 
 
 def export_model(
@@ -39,17 +41,40 @@ def score_model(definition: StudyDefinition, trial: Trial, artifact: Artifact, s
     return _call("workers.export", [], json.dumps(_request(definition, trial, artifact, settings, None)), "scored")
 
 
+def compare_models(
+    definition: StudyDefinition, models: Sequence[tuple[Trial, Artifact]], settings: Settings
+) -> list[dict[str, list[float]]]:
+    """What each of these trials' models scores on the same groups of validation rows, by metric. The test part is not
+    read. Raises PromotionFailed like `export_model`.
+    """
+    request = {**_study(definition, settings), "trials": [_trial(*model) for model in models]}
+    groups: list[dict[str, list[float]]] = _call("workers.compare", [], json.dumps(request), "compared")["groups"]
+    return groups
+
+
+def _study(definition: StudyDefinition, settings: Settings) -> dict[str, Any]:
+    return {
+        "training": definition.training(str(settings.artifacts), settings.import_paths).to_json(),
+        "artifact_root": str(settings.artifacts),
+    }
+
+
+def _trial(trial: Trial, artifact: Artifact) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "params": trial.params,
+        "seed": trial.seed,
+        "key": artifact.key,
+        "sha256": artifact.sha256,
+    }
+
+
 def _request(
     definition: StudyDefinition, trial: Trial, artifact: Artifact, settings: Settings, staging: Path | None
 ) -> dict[str, Any]:
     return {
-        "training": definition.training(str(settings.artifacts), settings.import_paths).to_json(),
-        "params": trial.params,
-        "seed": trial.seed,
-        "trial": trial.number,
-        "artifact_root": str(settings.artifacts),
-        "key": artifact.key,
-        "sha256": artifact.sha256,
+        **_study(definition, settings),
+        **_trial(trial, artifact),
         "staging": None if staging is None else str(staging),
         "probe_rows": PROBE_ROWS,
         "evaluate_test": True,

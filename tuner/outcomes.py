@@ -46,6 +46,7 @@ class Outcome:
     state: Literal["complete", "failed", "queued", "cancelled"]
     value: float | None = None  # the objective at `best_epoch`
     best_epoch: int | None = None
+    weights: int | None = None  # of its model, where the worker knows them
     failure: Failure | None = None
     message: str = ""
     log: str = ""
@@ -91,7 +92,8 @@ def of_ended(
         value = curve[epoch]
         if value is not None and math.isfinite(value):
             point = (epoch, value)
-    return Outcome("complete", value=point[1], best_epoch=point[0], message=ended.message, log=ended.log)
+    epoch, value = point
+    return Outcome("complete", value, epoch, ended.weights, message=ended.message, log=ended.log)
 
 
 def of_lost(lost: Lost, earlier: Iterable[Failure], alone: bool) -> Outcome:

@@ -28,6 +28,7 @@ class TrialResult:
     params: dict[str, Any]
     value: float | None  # the objective at `best_epoch`; for a pruned trial the best it had
     best_epoch: int | None
+    weights: int | None  # of the model of a complete trial; None: not known, as of a loop
     epochs: int  # reported
     seconds: float | None  # from its first start to its end
     attempts: int  # how often it was started
@@ -125,7 +126,7 @@ def dataframe(trials: Sequence[TrialResult], repeats: int) -> pandas.DataFrame:
     """One row per trial; see `Study.trials_dataframe`."""
     import pandas
 
-    columns = ("state", "value", "best_epoch", "epochs", "seconds", "attempts", "cause")
+    columns = ("state", "value", "best_epoch", "weights", "epochs", "seconds", "attempts", "cause")
     rows = [
         {
             "number": trial.number,
@@ -233,6 +234,7 @@ def _result(trial: Trial, epochs: int, trained: str | None) -> TrialResult:
         params=trial.params,
         value=trial.value,
         best_epoch=trial.best_epoch,
+        weights=trial.weights,
         epochs=epochs,
         seconds=(end - start).total_seconds() if end and start else None,
         attempts=trial.token,

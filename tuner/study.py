@@ -261,8 +261,10 @@ class Study:
         return tensorboard_logs.write(self.database, self.name, folder).folder
 
     def trials_dataframe(self) -> pandas.DataFrame:
-        """One row per trial: number, configuration, state, value, best_epoch, epochs, seconds, attempts, cause, and
-        params_NAME for each parameter. With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
+        """One row per trial: number, configuration, state, value, best_epoch, weights, epochs, seconds, attempts,
+        cause, and params_NAME for each parameter.
+
+        With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
         """
         return results.dataframe(self.trials, self.definition.repeats)
 

@@ -160,6 +160,7 @@ class Ended:
     message: str = ""  # one sentence
     log: str = ""  # traceback or last output, at most 64 KiB
     best_epoch: int | None = None  # the epoch whose weights were saved as the model
+    weights: int | None = None  # how many there are, where the worker built the model
 
 
 @dataclass(frozen=True)

@@ -13,39 +13,19 @@ Reads one JSON object on stdin and prints one JSON line on stdout; all else, use
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.artifacts import ArtifactDamaged, ArtifactStore
+from workers.answering import answer
+from workers.artifacts import ArtifactStore
 from workers.contract import Training
-from workers.data import DataError, Part, Parts, load
+from workers.data import Part, load
 from workers.entry_points import resolve
-from workers.failures import sentence_of
+from workers.finished import described, rebuilt, same_preprocessing
 
-MODEL, PREPROCESSING = "model.keras", "preprocessing.json"
+MODEL = "model.keras"
 PROBE_ROWS = 16  # whose predictions are recorded, unless the request says otherwise
-
-
-def main() -> int:
-    """Answer the request on stdin; 0 if the model was exported."""
-    answer_to = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # predictions are compared with those of another process
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    answer: dict[str, Any]
-    try:
-        answer = {"ok": True, **export(json.load(sys.stdin))}
-    except Exception as error:
-        traceback.print_exc()
-        answer = {"ok": False, "error": _sentence(error)}
-    answer_to.write(json.dumps(answer) + "\n")
-    answer_to.close()
-    return 0 if answer["ok"] else 1
 
 
 def export(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +36,7 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
     training = Training.from_json(request["training"])
     store = ArtifactStore(request["artifact_root"])
     folder = store.verify(request["key"], request["sha256"])
-    made = _described(store, request["key"], request["trial"])
+    made = described(store, request["key"], request["trial"])
     about = {
         "study": training.study,
         **{key: made[key] for key in ("trial", "token", "epoch")},
@@ -72,16 +52,6 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
     return _export_trial(training, folder, about, request)
 
 
-def _described(store: ArtifactStore, key: str, trial: int) -> dict[str, Any]:
-    """What the manifest says of the trial: trials that were trained together may share an artifact."""
-    members: list[dict[str, Any]] = store.manifest(key)["members"]
-    for member in members:
-        if member["trial"] == trial:
-            return member
-    has = ", ".join(str(member["trial"]) for member in members)
-    raise ArtifactDamaged(f"Artifact {key!r} has nothing of trial {trial}; it is of {has}.")
-
-
 def _export_trial(
     training: Training, folder: Path, about: dict[str, Any], request: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -91,8 +61,8 @@ def _export_trial(
     if training.data is None:
         raise ExportRefused(f"Study {training.study!r} names no data, which its model is built for: add data to it.")
     parts = load(training.data, training.import_paths)
-    state = _same_preprocessing(parts, folder)
-    model = _rebuild(training, folder, request, parts)
+    state = same_preprocessing(parts, folder)
+    model = rebuilt(training, folder, request, parts)
     scored = {"validation": parts.validation, "test": parts.test if request.get("evaluate_test") else None}
     scores, notes = evaluate(model, scored)
     scores["rows"] = {name: part.rows for name, part in scored.items() if part is not None}
@@ -133,28 +103,6 @@ def _export_loop(training: Training, folder: Path, about: dict[str, Any], reques
     sample = _drawn(model, request.get("probe_rows", PROBE_ROWS))
     manifest = write_saved_model(model, sample, Path(request["staging"]), about={**about, "scores": {}})
     return {**_answer(manifest, request), "scores": {}, "notes": []}
-
-
-def _rebuild(training: Training, folder: Path, request: Mapping[str, Any], parts: Parts) -> Any:
-    """The trial's model with its weights: built as it was for training, only numbers are read from the file."""
-    from workers import keras_files, models
-    from workers.seeds import set_seeds
-
-    set_seeds(request["seed"], keras=True)
-    model = models.build(training, request["params"], parts).model
-    keras_files.build_variables(model, parts)
-    keras_files.load_finished(model, folder, request["trial"])
-    return model
-
-
-def _same_preprocessing(parts: Parts, folder: Path) -> dict[str, Any] | None:
-    path = folder / PREPROCESSING
-    state: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    if state != parts.preprocessing:
-        raise DataError(
-            "The data has changed since the trial was trained: its columns would be encoded otherwise. Restore it."
-        )
-    return state
 
 
 def probe(part: Part, state: Mapping[str, Any] | None, rows: int) -> Any:
@@ -201,10 +149,5 @@ def _answer(manifest: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str
     return {"path": request["staging"], **{key: manifest[key] for key in ("inputs", "outputs", "labels")}}
 
 
-def _sentence(error: Exception) -> str:
-    """Our own errors are sentences already; what user code raised gets its kind and its place in front."""
-    return str(error) if type(error).__module__.startswith("workers.") else sentence_of(error)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(answer(export))

@@ -157,6 +157,7 @@ class Lane:
         self.member = member
         self.epoch: int | None = None  # epochs finished, as last said at the gate; None: not begun
         self.batches = 0
+        self.weights: int | None = None  # how many its saved model has
         self.unsaved = False  # it has reported epochs since it was saved last
         self.saving = False  # the epoch that it reported last is to be saved, and no other one begun
         self.held = False  # that was done, where it can be; it waits
@@ -192,7 +193,7 @@ class Lane:
     def end(self, cause: Cause | None = None, message: str = "", log: str = "", best_epoch: int | None = None) -> None:
         """Say that the trial is over."""
         member = self.member
-        self._gate._say(self, Ended(member.trial, member.token, cause, message, log, best_epoch))
+        self._gate._say(self, Ended(member.trial, member.token, cause, message, log, best_epoch, self.weights))
 
     def leave(self) -> None:
         """Let the next trial of the assignment train. The last thing a trial's thread does."""

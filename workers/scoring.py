@@ -43,14 +43,17 @@ def evaluate(model: Any, parts: Mapping[str, Part | None]) -> tuple[dict[str, An
         try:
             metrics = model.evaluate(Feed(part, part, 1, 0).validation, return_dict=True, verbose=0)
             scores[name] = {**numbers_of(metrics), **split.take()}
-            errors[name] = _standard_errors(model, part, split)
+            errors[name] = _standard_errors(group_scores(model, part, split))
         except Exception as error:  # a model with a train step of its own need not be able to evaluate
             notes.append(f"The model could not be evaluated on the {name} part: {sentence_of(error)}")
     return {**scores, "standard_errors": errors}, notes
 
 
-def _standard_errors(model: Any, part: Part, split: PenaltySplit) -> dict[str, float]:
-    """By metric; nothing where there are fewer than two groups of rows."""
+def group_scores(model: Any, part: Part, split: PenaltySplit) -> dict[str, list[float]]:
+    """By metric what the model scores on each group of the part's rows: the same groups for every model.
+
+    `split`: made for the model.
+    """
     if model.steps_per_execution != 1:  # a group is one batch, whatever was compiled
         model.steps_per_execution, model.test_function = 1, None
     found: dict[str, list[float]] = {}
@@ -59,6 +62,11 @@ def _standard_errors(model: Any, part: Part, split: PenaltySplit) -> dict[str, f
         split.reset()
         for metric, value in {**numbers_of(model.test_on_batch(*group, return_dict=True)), **split.take()}.items():
             found.setdefault(metric, []).append(value)
+    return found
+
+
+def _standard_errors(found: Mapping[str, list[float]]) -> dict[str, float]:
+    """By metric; nothing where there are fewer than two groups of rows."""
     errors = {
         name: float(np.std(values, ddof=1) / math.sqrt(len(values))) for name, values in found.items() if values[1:]
     }

@@ -165,6 +165,7 @@ class Trial:
         if self._best is None or self._progress.best_epoch is None:
             return None
         self._model.set_weights(self._best)
+        self._lane.weights = sum(weight.size for weight in self._best)
         with keras_files.model(self._model, self._parts) as files:
             self._checkpoints.save("model", {self._lane: self._progress.best_epoch}, files)
         return self._progress.best_epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,24 @@ def test_a_shared_model_stays_with_the_best_and_the_promoted(database: Database,
         complete(s, [better], 0.5)
         assert remove_stale_rows(s, study, definition) == [], "a version was made of it"
         assert owners(s, study) == {shared: [cohort[1].trial], single: [better.trial]}
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_the_best_model_of_each_smaller_size_stays(
+    database: Database, definition: StudyDefinition, repeats: int
+) -> None:
+    ended = [(0.9, 1000), (0.5, 900), (0.6, 500), (0.7, 300), (0.65, 400), (0.8, 250), (0.55, 7000), (1.0, 1)]
+    with database.write() as s:
+        study, number = rows.study(s), {}
+        for configuration, (value, weights) in enumerate(ended):
+            for _ in range(repeats):
+                held = rows.held(s, study)
+                save(s, "model", 1, held)
+                assert rows.end(s, held, "complete", value=value, weights=weights)
+                number[held.trial] = configuration
+            remove_stale_rows(s, study, replace(definition, repeats=repeats))
+        kept = [number[trial] for [trial] in owners(s, study).values()]
+    assert kept == [1, 2, 5, 7], "sizes are powers of two: 512 to 1023, 256 to 511, 128 to 255, 1"
 
 
 def test_a_folder_of_trials_that_are_all_over_goes_once(database: Database, definition: StudyDefinition) -> None:

@@ -71,7 +71,7 @@ def losses(result: SliceResult, name: str = "val_data_loss") -> list[float]:
 
 def test_the_mlp_reports_the_split_loss_and_saves_its_best_epoch(run: Run, tmp_path: Path) -> None:
     result = run(params={"depth": 1, "width": 8, "l1": 1e-3, "l2": 1e-2, "batch_size": 16}, epochs=4)
-    assert result.ended == (Ended(4, 2, None, best_epoch=4),)
+    assert result.ended == (Ended(4, 2, None, best_epoch=4, weights=67),)
     assert [(report.trial, report.token, report.epoch) for report in result.reports] == [(4, 2, e) for e in range(1, 5)]
     for report in result.reports:
         metrics = report.metrics
@@ -113,7 +113,7 @@ def test_a_build_function_with_a_conditional_scope_runs_unchanged(run: Run, data
 
 def test_a_hypermodel_with_its_own_fit_chooses_epochs_and_batch_size(run: Run) -> None:
     result = run("OwnFit", params={"units": 4, "batch_size": 8, "epochs": 2}, epochs=10)
-    assert result.ended == (Ended(4, 2, None, best_epoch=2),)
+    assert result.ended == (Ended(4, 2, None, best_epoch=2, weights=35),)
     assert [report.epoch for report in result.reports] == [1, 2]
     assert result.progress >= 2 * math.ceil(90 / 8)
 
@@ -150,7 +150,7 @@ def test_patience_ends_a_trial_and_the_best_weights_are_saved(
     result = run("swinging", params={"lr": 5.0}, epochs=30, patience=3)
     best = int(np.argmin(losses(result))) + 1
     assert len(result.reports) == best + 3 < 30
-    assert result.ended == (Ended(4, 2, None, best_epoch=best),)
+    assert result.ended == (Ended(4, 2, None, best_epoch=best, weights=67),)
     (saved,) = result.saved
     assert saved.epoch == best
     from workers import keras_files, models

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tuner.cli.groups import Group
 from tuner.cli.opened import opened, opened_if_there
 from tuner.cli.output import emit_fields, emit_json, emit_table, output_option
+
+if TYPE_CHECKING:
+    from db.engine import Database
+    from tuner.configuration import Settings
 
 
 @click.group(cls=Group)
@@ -19,11 +24,14 @@ def model() -> None:
 @model.command()
 @click.argument("study")
 @click.option("--trial", type=click.IntRange(min=0), help="Promote this trial; default: the best one.")
+@click.option("--simplest", is_flag=True, help="Promote the smallest model that is as good as the best one.")
 @click.option("--name", help="The model's name; default: the study's.")
 @click.option("--alias", default="champion", show_default=True, help="The name that points at the version from now on.")
 @click.option("--to", "directory", type=click.Path(path_type=Path), help="Folder of models; default: TUNER_MODELS.")
 @output_option
-def promote(study: str, trial: int | None, name: str | None, alias: str, directory: Path | None, output: str) -> None:
+def promote(
+    study: str, trial: int | None, simplest: bool, name: str | None, alias: str, directory: Path | None, output: str
+) -> None:
     """Publish the best trial of STUDY as a SavedModel.
 
     It is exported, verified in a process of its own, and becomes the next version of the model. The last line is
@@ -33,7 +41,11 @@ def promote(study: str, trial: int | None, name: str | None, alias: str, directo
     from tuner.configuration import Settings
 
     settings = Settings.load()
+    if simplest and trial is not None:
+        raise click.UsageError("--trial and --simplest both say which trial; give one of them.")
     database = opened(settings)
+    if simplest:
+        trial = _simplest(database, settings, study)
     promotion.choose(database, study, trial)  # what cannot be promoted is said first
     click.echo("Export, then verification in a process of its own ...", err=True)
     version = promotion.promote(database, settings, study, trial=trial, name=name, alias=alias, directory=directory)
@@ -52,6 +64,15 @@ def promote(study: str, trial: int | None, name: str | None, alias: str, directo
         }
     )
     click.echo(version.path)
+
+
+def _simplest(database: Database, settings: Settings, study: str) -> int:
+    from tuner.simplest import simplest
+
+    click.echo("Comparing smaller models with the best one on the validation rows ...", err=True)
+    found = simplest(database, settings, study)
+    click.echo(found.sentence, err=True)
+    return found.trial
 
 
 @model.command("list")

@@ -113,6 +113,33 @@ def score(name: str, output: str) -> None:
 
 @study.command()
 @NAME
+@output_option
+def simplest(name: str, output: str) -> None:
+    """The simplest of the models that are as good as the best one.
+
+    The best trial and the best one of each smaller size are compared on the validation rows. As good is what is worse
+    by no more than one standard error of the difference. Promote it: tuner model promote NAME --simplest
+    """
+    from tuner import simplest
+    from tuner.configuration import Settings
+
+    settings = Settings.load()
+    database = opened(settings)
+    found = simplest.simplest(database, settings, name)
+    if output == "json":
+        emit_json(found)
+        return
+    columns = ("trial", "weights", found.objective, "worse by", "standard error", "as good")
+    rows = [
+        (c.trial, c.weights, c.value, c.worse_by, c.standard_error, "yes" if c.as_good else "no")
+        for c in found.candidates
+    ]
+    emit_table(columns, rows, "")
+    click.echo(found.sentence)
+
+
+@study.command()
+@NAME
 @click.option(
     "--file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it.  [default: NAME.html]"
 )

@@ -115,6 +115,7 @@ def _show_result(result: Any) -> None:
             "trial": f"{result.number} ({result.state})",
             "value": result.value,
             "best epoch": result.best_epoch,
+            "weights": result.weights,
             "epochs": result.epochs,
             "time": duration(result.seconds),
             "parameters": result.params,

@@ -169,7 +169,9 @@ class Cohort:
 
     def _finish(self, seat: Seat, structure: Structure, best: Any) -> None:
         """Take a member's best weights, which the model that Keras builds for it takes, out of its stack."""
-        self._finished[seat.lane] = seat, structure.arrays(np.asarray(best))
+        weights = structure.arrays(np.asarray(best))
+        seat.lane.weights = sum(weight.size for weight in weights)
+        self._finished[seat.lane] = seat, weights
 
     def _save_finished(self) -> None:
         """Save the models of the members that are over, as one artifact, and end their trials."""

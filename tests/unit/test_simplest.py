@@ -1,0 +1,72 @@
+"""Which of several models is the simplest that is as good as the best, and what a person is told of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from db.tables import Artifact, Trial
+from tuner.definition import StudyDefinition
+from tuner.errors import InvalidInput
+from tuner.simplest import Simplest, judged
+
+BEST = [0.2, 0.4, 0.1, 0.3]
+
+
+def study(direction: str = "minimize") -> StudyDefinition:
+    return StudyDefinition(name="digits", objective="val_loss", direction=direction)  # type: ignore[arg-type]
+
+
+def found(*others: Sequence[float], direction: str = "minimize", best: Sequence[float] = BEST) -> Simplest:
+    """Trial 0 with 8,000 weights and the others with half as many each time, by their scores on groups of rows."""
+    models = [
+        (Trial(number=number, params={}, value=0.25, weights=8000 >> number), Artifact())
+        for number in range(len(others) + 1)
+    ]
+    return judged(study(direction), models, [{"loss": scores} for scores in (best, *others)])
+
+
+def test_a_simpler_model_is_as_good_within_a_standard_error_of_the_difference() -> None:
+    told = found([0.21, 0.42, 0.08, 0.31])
+    _, other = told.candidates
+    assert other.worse_by == pytest.approx(0.005)
+    assert other.standard_error == pytest.approx(math.sqrt((0.005**2 + 0.015**2 + 0.025**2 + 0.005**2) / 3 / 4))
+    assert (told.best, told.trial, other.as_good) == (0, 1, True)
+    assert told.sentence == (
+        "Trial 1 has 4,000 weights where trial 0, the best, has 8,000, and its val_loss is worse by 0.005 ± 0.0087 on "
+        "the validation rows: as good, as far as these can tell."
+    )
+
+
+def test_a_difference_that_every_group_of_rows_shows_counts_although_the_scores_spread_more() -> None:
+    told = found([0.21, 0.41, 0.111, 0.31])
+    assert told.trial == 0 and not told.candidates[1].as_good
+    assert told.sentence == (
+        "Trial 0, the best, has 8,000 weights, and no smaller model is as good on the validation rows."
+    )
+
+
+def test_the_smallest_of_those_that_are_as_good_is_taken_over_one_between_that_is_not() -> None:
+    told = found([0.3, 0.5, 0.21, 0.4], [0.19, 0.39, 0.12, 0.29], [0.9, 0.8, 0.9, 0.8])
+    assert [item.as_good for item in told.candidates] == [True, False, True, False]
+    assert told.trial == 2
+    assert "better by 0.0025 ± 0.0075" in told.sentence
+
+
+def test_more_is_better_where_the_study_maximizes() -> None:
+    worse = [value - 0.1 for value in BEST[:3]] + [BEST[3] - 0.11]
+    assert found(worse).trial == 1
+    assert found(worse, direction="maximize").trial == 0
+
+
+def test_a_best_model_that_is_the_only_one_needs_no_scores() -> None:
+    models = [(Trial(number=3, params={}, value=0.25, weights=8), Artifact())]
+    assert judged(study(), models, [{}]).sentence == "Trial 3, the best, has 8 weights, and no smaller model was kept."
+
+
+@pytest.mark.parametrize("scores", [[], [0.2], [0.2, math.nan, 0.1, 0.3]])
+def test_scores_that_do_not_tell_are_refused(scores: list[float]) -> None:
+    with pytest.raises(InvalidInput, match=r"no finite 'loss' of trial 1 on two groups"):
+        found(scores)

@@ -1,0 +1,48 @@
+"""`python -m workers.compare`: what finished trials score on the same groups of validation rows.
+
+Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
+
+    {"training": Training as JSON, "artifact_root": DIR,
+     "trials": [{"trial": 17, "params": {...}, "seed": 7, "key": KEY, "sha256": SUM}, ...]}
+    {"ok": true, "groups": [{metric: [value per group, ...]}, ...]}               one for each trial, in their order
+    {"ok": false, "error": "One sentence."}                                       and exit code 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workers.answering import answer
+from workers.artifacts import ArtifactStore
+from workers.contract import Training
+from workers.data import DataError, load
+from workers.finished import rebuilt, same_preprocessing
+
+
+def compare(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Score each trial's model on the groups that `workers.scoring` makes of the validation rows.
+
+    The test part is not read. Raises what is in the way.
+    """
+    import keras
+
+    from workers.penalty import PenaltySplit
+    from workers.scoring import group_scores
+
+    training = Training.from_json(request["training"])
+    if training.data is None:
+        raise DataError(f"Study {training.study!r} names no data to compare its trials on.")
+    store, parts = ArtifactStore(request["artifact_root"]), load(training.data, training.import_paths)
+    groups = []
+    for trial in request["trials"]:
+        folder = store.verify(trial["key"], trial["sha256"])
+        same_preprocessing(parts, folder)
+        model = rebuilt(training, folder, trial, parts)
+        groups.append(group_scores(model, parts.validation, PenaltySplit(model)))
+        keras.backend.clear_session()
+    return {"groups": groups}
+
+
+if __name__ == "__main__":
+    raise SystemExit(answer(compare))
