@@ -1,9 +1,9 @@
 """The razor: of the models that are as good as the best one on the validation rows, the one with the fewest weights.
 
 The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, "Classification and Regression Trees", section
-3.4.3), on differences: the candidates are scored on the same groups of rows, and a simpler model is as good where the
-mean of its differences from the best one is no more than their standard error. Rows that are hard are hard for both
-models and cancel, so a difference is known better than either score.
+3.4.3), on differences: the candidates are scored on the same groups of rows. How their differences from the best one
+spread gives the standard error of the whole difference, and a simpler model is as good where it is worse by no more than
+that. Rows that are hard are hard for both models and cancel, so a difference is known better than either score.
 
 The best one was chosen among many by these very rows, which flatters it more than the others: the rule errs on the side
 of the larger model. The test part is not read.
@@ -25,6 +25,7 @@ from tuner.errors import InvalidInput
 from tuner.housekeeping import best_of_each_size
 from tuner.model_processes import compare_models
 from tuner.promotion import Choice, choose
+from tuner.repeats import estimate
 from tuner.user_code import with_code
 
 Scores = Mapping[str, Sequence[float]]
@@ -39,8 +40,8 @@ class Candidate:
     params: dict[str, Any]
     weights: int  # numbers in its model
     value: float  # its objective
-    worse_by: float  # than the best one on the validation rows: the mean over groups of rows; negative: better
-    standard_error: float  # of `worse_by`
+    worse_by: float  # than the best one; negative: better, as a single one of several repeats may be
+    standard_error: float  # of `worse_by`, from the spread over groups of validation rows
     as_good: bool  # worse by no more than that
 
 
@@ -88,9 +89,11 @@ def judged(definition: StudyDefinition, models: Sequence[tuple[Trial, Artifact]]
 
     Raises InvalidInput where they hold too little to tell.
     """
-    candidates = [_candidate(models[0][0], 0.0, 0.0)]
+    best = models[0][0]
+    candidates = [_candidate(definition, best, best, 0.0)]
     for (trial, _), found in zip(models[1:], scores[1:], strict=True):
-        candidates.append(_candidate(trial, *_worse_by(definition, trial.number, scores[0], found)))
+        error = _standard_error(definition, trial.number, scores[0], found)
+        candidates.append(_candidate(definition, trial, best, error))
     simple = [item for item in candidates if item.as_good][-1]
     return Simplest(
         study=definition.name,
@@ -113,29 +116,26 @@ def _require_comparable(choice: Choice) -> None:
         raise InvalidInput(f"How many weights trial {trial} of study {study!r} has was not noted. {by_hand}")
 
 
-def _worse_by(definition: StudyDefinition, number: int, best: Scores, other: Scores) -> tuple[float, float]:
-    """The mean of a trial's differences from the best one, and its standard error."""
+def _standard_error(definition: StudyDefinition, number: int, best: Scores, other: Scores) -> float:
+    """Of the mean of a trial's differences from the best one."""
     metric = definition.objective.removeprefix("val_")
-    sign = -1.0 if definition.direction == "maximize" else 1.0
-    differences = [
-        sign * (its - bests) for its, bests in zip(other.get(metric, ()), best.get(metric, ()), strict=False)
-    ]
+    differences = [its - bests for its, bests in zip(other.get(metric, ()), best.get(metric, ()), strict=False)]
     if len(differences) < 2 or not all(map(math.isfinite, differences)):
         raise InvalidInput(
             f"Study {definition.name!r}: its validation part gives no finite {metric!r} of trial {number} on two "
             "groups of rows, so nothing says how far a difference may be off."
         )
-    count, mean = len(differences), math.fsum(differences) / len(differences)
-    variance = math.fsum((difference - mean) ** 2 for difference in differences) / (count - 1)
-    return mean, math.sqrt(variance / count)
+    return estimate(differences).standard_error or 0.0
 
 
-def _candidate(trial: Trial, worse_by: float, standard_error: float) -> Candidate:
+def _candidate(definition: StudyDefinition, trial: Trial, best: Trial, standard_error: float) -> Candidate:
+    value, of_best = float(trial.value or 0.0), float(best.value or 0.0)
+    worse_by = of_best - value if definition.direction == "maximize" else value - of_best
     return Candidate(
         trial=trial.number,
         params=trial.params,
         weights=trial.weights or 0,
-        value=float(trial.value or 0.0),
+        value=value,
         worse_by=worse_by,
         standard_error=standard_error,
         as_good=worse_by <= standard_error,
