@@ -2,8 +2,8 @@
 
 The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, "Classification and Regression Trees", section
 3.4.3), on differences: the candidates are scored on the same groups of rows. How their differences from the best one
-spread gives the standard error of the whole difference, and a simpler model is as good where it is worse by no more than
-that. Rows that are hard are hard for both models and cancel, so a difference is known better than either score.
+spread gives the standard error of the whole difference, and a simpler model is as good where it is worse by no more
+than that. Rows that are hard are hard for both models and cancel, so a difference is known better than either score.
 
 The best one was chosen among many by these very rows, which flatters it more than the others: the rule errs on the side
 of the larger model. The test part is not read.
