@@ -92,6 +92,19 @@ def slices(space: Space, trials: Sequence[TrialResult], best: int, objective: st
     return figure
 
 
+def sizes(trials: Sequence[TrialResult], best: int, objective: str, direction: str) -> Any:
+    """The objective of the complete trials by how many weights their models have: what a simpler model costs."""
+    figure, edge = _figure("What a smaller model costs", "weights", objective), _edge(trials, direction)
+    complete = [trial for trial in completed(trials, direction) if trial.weights is not None]
+    for name, colour, shown in (
+        ("complete", _OTHERS, [trial for trial in complete if trial.number != best]),
+        ("best", _BEST, [trial for trial in complete if trial.number == best]),
+    ):
+        _points(figure, [trial.weights or 0 for trial in shown], shown, edge, name, colour)
+    figure.update_xaxes(type="log")
+    return figure
+
+
 def regularization(metrics: Mapping[int, Mapping[str, float]], best: int) -> Any:
     """The best trial's losses by epoch, without the penalty, and the penalty. `metrics`: its reports by epoch."""
     figure = _figure(f"Trial {best}: what it learned, and what its penalty cost", "epoch", "loss")

@@ -58,12 +58,17 @@ def write(database: Database, name: str, path: str | Path | None = None) -> Path
         plots.history(shown, now.objective, now.direction),
         plots.slices(space, shown, best, now.objective, now.direction),
         *([plots.bars(shares)] if shares else []),
+        *([plots.sizes(shown, best, now.objective, now.direction)] if _sizes_differ(shown) else []),
         plots.learning_curves(curves, best, now.objective),
         *([plots.regularization(metrics, best)] if any("data_loss" in values for values in metrics.values()) else []),
     ]
     path = Path(path or f"{name}.html")
     _replace(path, _page(now, shown, too_narrow(space, trials, now.direction), figures))
     return path
+
+
+def _sizes_differ(trials: Sequence[TrialResult]) -> bool:
+    return len({trial.weights for trial in trials if trial.weights is not None}) > 1
 
 
 def _thinned(trials: Sequence[TrialResult], direction: str) -> list[TrialResult]:

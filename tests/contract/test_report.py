@@ -112,6 +112,16 @@ def test_a_parameter_is_shown_where_it_was_active(study: Study) -> None:
     assert zero, "a lambda of zero has its place on the axis"
 
 
+def test_a_smaller_model_is_shown_with_what_it_costs(study: Study) -> None:
+    complete = [trial for trial in study.trials if trial.state == "complete"]
+    sized = [replace(trial, weights=None if trial is complete[0] else 10 + trial.number) for trial in complete]
+    others, best = plots.sizes(sized, study.best_trial.number, "val_loss", "minimize").data
+    assert {*zip([*others.x, *best.x], [*others.y, *best.y], strict=True)} == {
+        (trial.weights, trial.value) for trial in sized[1:]
+    }
+    assert list(best.x) == [10 + study.best_trial.number]
+
+
 def test_a_curve_with_a_hole_is_drawn_with_a_hole() -> None:
     others, best = plots.learning_curves({0: {1: 2.0, 2: math.nan, 3: 1.0}, 1: {1: 0.5}}, 1, "val_loss").data
     assert list(others.y) == [2.0, None, 1.0, None]
