@@ -98,7 +98,12 @@ class ActiveStudy:
             try:
                 self.definition = StudyDefinition.from_json(row.definition)
             except UNREADABLE as error:
-                log.warning("Study %s was edited, and goes on as it was before. %s", self.name, error)
+                log.warning(
+                    "Study %s was edited, and goes on as it was before. %s",
+                    self.name,
+                    error,
+                    extra={"study": self.name},
+                )
             self.together = self.definition.together(row.checked)
             self.budget = Budget.of(self.definition)
 

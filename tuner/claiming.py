@@ -73,7 +73,7 @@ def can_run(s: Session, row: Study, *, alone: bool) -> bool:
     if problem is not None and alone:
         raise InvalidInput(problem)
     if problem is not None and not _end_on_request(s, row) and problem != row.waits:
-        log.warning("Study %s is left alone. %s", row.name, problem)
+        log.warning("Study %s is left alone. %s", row.name, problem, extra={"study": row.name})
         studies.explain_left_alone(s, row.id, problem)
     return problem is None
 

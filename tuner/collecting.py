@@ -6,6 +6,7 @@ it goes to the rows that the coordinator writes in one transaction before anyone
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from tuner.outcomes import Outcome, best_point, interrupted, of_ended, of_lost
 from tuner.tried import Attempt
 from tuner.writing import Rows
 from workers.contract import Lost, SliceResult
+
+log = logging.getLogger("tuner.coordinator")
 
 LEAVE_SECONDS = 8.0  # so long an assignment that leaves may take to its epoch's end; then it ends unsaved
 
@@ -170,6 +173,9 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
             process_end=outcome.failure.process_end if outcome.failure else None,
         )
         rows.ends.append(end)
+    if outcome.state == "failed":
+        about = {"study": running.study.name, "trial": attempt.number}
+        log.info("Trial %(trial)d of study %(study)s failed: %(why)s", {**about, "why": outcome.message}, extra=about)
     _leave(running, attempt, outcome.state, outcome.value)
 
 

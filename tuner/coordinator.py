@@ -150,6 +150,15 @@ class Coordinator:
         claimed = {study.origin: study for study in found if study is not None}
         self.studies.update({study.id: study for study in claimed.values()})
         failpoint("claim_committed")
+        for study in claimed.values():
+            begun, planned = len(study.points), study.definition.trials
+            log.info(
+                "Study %s is run here now; %d of its %d trials have begun.",
+                study.name,
+                begun,
+                planned,
+                extra={"study": study.name},
+            )
         own = {study.origin for study in self.studies.values()}
         for assignment in held:
             if assignment.origin in claimed:
@@ -171,7 +180,7 @@ class Coordinator:
         for study_id in lost:
             study = self.studies.pop(study_id)
             self._unwritten.pop(study_id, None)
-            log.warning("Study %s was taken over by another coordinator.", study.name)
+            log.warning("Study %s was taken over by another coordinator.", study.name, extra={"study": study.name})
             self._assignments.abandon(study)
 
     # --- look: what people want, and what they are told -------------------------------------------------------------
@@ -282,6 +291,7 @@ class Coordinator:
             self._abandon(lost)
             if ended:
                 self.studies.pop(study.id)
+                log.info("Study %s is %s: %s", study.name, study.final_state, ending, extra={"study": study.name})
             else:
                 self._next_look = 0.0  # a person wants something else meanwhile
         return bool(over)

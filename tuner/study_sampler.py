@@ -42,4 +42,4 @@ class StudySampler:
             raise
         except Exception as error:
             self.failure = f"The sampler {self._kind!r} failed: {type(error).__name__}: {error}"
-            log.exception("Study %s cannot go on. %s", self._study, self.failure)
+            log.exception("Study %s cannot go on. %s", self._study, self.failure, extra={"study": self._study})

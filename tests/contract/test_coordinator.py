@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
 import time
@@ -24,9 +26,25 @@ from tuner import coordinator as coordinating
 from tuner.active_study import ActiveStudy
 from tuner.coordinator import Coordinator
 from tuner.errors import InvalidInput, InvalidStudy, StudyExists
+from tuner.logs import JsonLines
 from tuner.results import study_row, summary, trial_results
 from tuner.sampling import Proposal, Sampler
 from workers.contract import Assignment, LauncherError
+
+
+def test_the_log_tells_what_becomes_of_a_study(
+    make_bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tuner.coordinator")
+    bench = make_bench("inline")
+    bench.submit("study", "sometimes_bad", trials=6, max_failures=6)
+    bench.finish("study")
+    begin, *failed, end = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    assert begin["message"] == "Study study is run here now; 0 of its 6 trials have begun."
+    assert end["message"] == "Study study is finished: The study's limit of 6 trials is reached."
+    bad = [trial for trial in bench.trials("study") if trial.state == "failed"]
+    assert bad and {(line["study"], line["trial"]) for line in failed} == {("study", trial.number) for trial in bad}
+    assert begin["study"] == end["study"] == "study"
 
 
 def test_two_studies_at_once_both_progress_and_finish(make_bench: Callable[..., Bench]) -> None:
