@@ -7,7 +7,6 @@ proposes the same points. Nothing here writes.
 from __future__ import annotations
 
 import gc
-import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from itertools import islice, takewhile
 from db import attempts, reports, states, studies, trials
 from db.engine import Session
 from db.tables import Study
+from tuner import study_log
 from tuner.budgets import ActiveTime, Budget, Progress
 from tuner.costs import cost_of
 from tuner.definition import UNREADABLE, StudyDefinition
@@ -26,8 +26,6 @@ from tuner.sampling import Observation, Proposal, Sampler
 from tuner.stopping import Decision, rule
 from tuner.study_sampler import StudySampler
 from tuner.tried import Attempt, Point
-
-log = logging.getLogger("tuner.coordinator")
 
 
 class ActiveStudy:
@@ -98,12 +96,7 @@ class ActiveStudy:
             try:
                 self.definition = StudyDefinition.from_json(row.definition)
             except UNREADABLE as error:
-                log.warning(
-                    "Study %s was edited, and goes on as it was before. %s",
-                    self.name,
-                    error,
-                    extra={"study": self.name},
-                )
+                study_log.edit_ignored(self.name, error)
             self.together = self.definition.together(row.checked)
             self.budget = Budget.of(self.definition)
 

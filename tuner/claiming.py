@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db import artifacts, events, states, studies, trials
 from db.engine import Session
 from db.tables import Artifact, Study
+from tuner import study_log
 from tuner.active_study import ActiveStudy, origin
 from tuner.configuration import Settings
 from tuner.definition import UNREADABLE, StudyDefinition
@@ -17,8 +17,6 @@ from tuner.sampling import available, trial_seed
 from tuner.tried import Attempt
 from workers.contract import Assignment, Member
 from workers.launchers.machine import is_gone
-
-log = logging.getLogger("tuner.coordinator")
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def can_run(s: Session, row: Study, *, alone: bool) -> bool:
     if problem is not None and alone:
         raise InvalidInput(problem)
     if problem is not None and not _end_on_request(s, row) and problem != row.waits:
-        log.warning("Study %s is left alone. %s", row.name, problem, extra={"study": row.name})
+        study_log.left_alone(row.name, problem)
         studies.explain_left_alone(s, row.id, problem)
     return problem is None
 

@@ -6,19 +6,17 @@ it goes to the rows that the coordinator writes in one transaction before anyone
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, field
 
 from db import artifacts, attempts, decisions, reports, trials
 from db.failpoints import failpoint
+from tuner import study_log
 from tuner.active_study import ActiveStudy
 from tuner.outcomes import Outcome, best_point, interrupted, of_ended, of_lost
 from tuner.tried import Attempt
 from tuner.writing import Rows
 from workers.contract import Lost, SliceResult
-
-log = logging.getLogger("tuner.coordinator")
 
 LEAVE_SECONDS = 8.0  # so long an assignment that leaves may take to its epoch's end; then it ends unsaved
 
@@ -174,8 +172,7 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
         )
         rows.ends.append(end)
     if outcome.state == "failed":
-        about = {"study": running.study.name, "trial": attempt.number}
-        log.info("Trial %(trial)d of study %(study)s failed: %(why)s", {**about, "why": outcome.message}, extra=about)
+        study_log.trial_failed(running.study.name, attempt.number, outcome.message)
     _leave(running, attempt, outcome.state, outcome.value)
 
 

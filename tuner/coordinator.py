@@ -11,7 +11,6 @@ its last checkpoint.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from db import coordinators, events, studies, trials
 from db.engine import Database, Session
 from db.failpoints import failpoint
 from db.tables import Study
+from tuner import study_log
 from tuner.active_study import ActiveStudy
 from tuner.assignments import Assignments
 from tuner.claiming import Begun, can_run, claim, interruption, lease, release_dead, unwanted
@@ -35,8 +35,6 @@ from workers.launchers.machine import process_name
 LEASE_SECONDS = 30.0  # a coordinator that was silent for this long has lost its studies
 BEAT_SECONDS = 5.0  # leases are renewed and new studies looked for this often
 LOOK_SECONDS = 0.5  # a person's verb or edit is seen after this long
-
-log = logging.getLogger("tuner.coordinator")
 
 
 class Coordinator:
@@ -151,14 +149,7 @@ class Coordinator:
         self.studies.update({study.id: study for study in claimed.values()})
         failpoint("claim_committed")
         for study in claimed.values():
-            begun, planned = len(study.points), study.definition.trials
-            log.info(
-                "Study %s is run here now; %d of its %d trials have begun.",
-                study.name,
-                begun,
-                planned,
-                extra={"study": study.name},
-            )
+            study_log.taken_up(study)
         own = {study.origin for study in self.studies.values()}
         for assignment in held:
             if assignment.origin in claimed:
@@ -180,7 +171,7 @@ class Coordinator:
         for study_id in lost:
             study = self.studies.pop(study_id)
             self._unwritten.pop(study_id, None)
-            log.warning("Study %s was taken over by another coordinator.", study.name, extra={"study": study.name})
+            study_log.lost(study)
             self._assignments.abandon(study)
 
     # --- look: what people want, and what they are told -------------------------------------------------------------
@@ -290,8 +281,7 @@ class Coordinator:
             self._stale += stale
             self._abandon(lost)
             if ended:
-                self.studies.pop(study.id)
-                log.info("Study %s is %s: %s", study.name, study.final_state, ending, extra={"study": study.name})
+                study_log.ended(self.studies.pop(study.id), ending)
             else:
                 self._next_look = 0.0  # a person wants something else meanwhile
         return bool(over)

@@ -29,6 +29,7 @@ from tuner.errors import NothingToPromote, PromotionFailed, UnknownName
 from tuner.final_score import READ, FinalScore, found, ranked
 from tuner.model_processes import export_model, verify_model
 from tuner.names import check_name
+from tuner.results import no_trial
 
 DEFAULT_ALIAS = "champion"
 
@@ -82,6 +83,7 @@ def promote(
 
     Raises:
         UnknownName: no such study.
+        InvalidInput: no such trial.
         NothingToPromote: no completed trial with a finite objective, or its model was not kept.
         PromotionFailed: the export or its verification failed; nothing has changed for the server.
     """
@@ -182,7 +184,7 @@ def _best(s: Session, study: Study, definition: StudyDefinition) -> Trial:
 def _given(s: Session, study: Study, number: int) -> Trial:
     trial = trials.get(s, study.id, number)
     if trial is None:
-        raise UnknownName("trial", str(number), [str(item.number) for item in trials.all(s, study.id)])
+        raise no_trial(s, study, number)
     if trial.state != "complete" or trial.value is None:
         raise NothingToPromote(
             f"Trial {number} of study {study.name!r} is {trial.state}; only a completed trial can be promoted. "

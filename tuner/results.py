@@ -146,9 +146,14 @@ def trial_result(database: Database, name: str, number: int) -> TrialResult:
         trial = trials.get(s, row.id, number)
         if trial is not None:
             return _result(trial, len(reports.curve(s, trial.id)), attempts.trained(s, row.id, number).get(number))
-        planned = sum(studies.counts(s, row.id).values())
-    has = f"it has the trials 0 to {planned - 1}" if planned else "it has no trial yet"
-    raise InvalidInput(f"Study {name!r} has no trial {number}; {has}. List them: tuner trial list {name}")
+        raise no_trial(s, row, number)
+
+
+def no_trial(s: Session, study: Study, number: int) -> InvalidInput:
+    """The error that says that a study has no trial of this number, and which ones it has."""
+    begun = sum(studies.counts(s, study.id).values())
+    has = f"it has the trials 0 to {begun - 1}" if begun else "it has no trial yet"
+    return InvalidInput(f"Study {study.name!r} has no trial {number}; {has}. List them: tuner trial list {study.name}")
 
 
 def summary(database: Database, name: str) -> StudySummary:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+from tuner import study_log
 from tuner.definition import StudyDefinition
 from tuner.sampling import Exhausted, Observation, Proposal, Sampler
-
-log = logging.getLogger("tuner.coordinator")
 
 
 class StudySampler:
@@ -42,4 +40,4 @@ class StudySampler:
             raise
         except Exception as error:
             self.failure = f"The sampler {self._kind!r} failed: {type(error).__name__}: {error}"
-            log.exception("Study %s cannot go on. %s", self._study, self.failure, extra={"study": self._study})
+            study_log.sampler_failed(self._study, self.failure)

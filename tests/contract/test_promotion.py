@@ -160,7 +160,7 @@ def test_each_reading_of_the_test_part_is_counted(database: Database, settings: 
 def test_what_cannot_be_promoted_is_refused_with_a_sentence(database: Database, settings: Settings) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'study'"):
         promotion.promote(database, settings, "studdy")
-    with pytest.raises(UnknownName, match="trial"):
+    with pytest.raises(InvalidInput, match=r"has no trial \d+; it has the trials 0 to 2\."):
         promotion.promote(database, settings, "study", trial=99)
     with pytest.raises(InvalidInput, match="integer"):
         promotion.promote(database, settings, "study", name="12")
