@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from tuner.final_score import FinalScore
     from tuner.promotion import PromotedVersion
     from tuner.results import ConfigurationResult, StudySummary, TrialResult
+    from tuner.simplest import Candidate, Simplest
     from tuner.study import Study
 
 __all__ = [
+    "Candidate",
     "ConfigurationResult",
     "FinalScore",
     "InvalidInput",
@@ -33,6 +35,7 @@ __all__ = [
     "PromotedVersion",
     "PromotionFailed",
     "Settings",
+    "Simplest",
     "Study",
     "StudyBusy",
     "StudyExists",
@@ -51,6 +54,7 @@ _HOMES = {
     "tuner.final_score": ("FinalScore",),
     "tuner.promotion": ("PromotedVersion",),
     "tuner.results": ("ConfigurationResult", "StudySummary", "TrialResult"),
+    "tuner.simplest": ("Candidate", "Simplest"),
     "tuner.study": ("Study",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from db import studies
 from db.engine import Database
-from tuner import importance, promotion, report, results, running, scoring, submission, user_code, verbs
+from tuner import importance, promotion, report, results, running, scoring, simplest, submission, user_code, verbs
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
 from tuner.final_score import FinalScore
 from tuner.results import ConfigurationResult, StudySummary, TrialResult
+from tuner.simplest import Simplest
 from workers.contract import Launcher
 
 if TYPE_CHECKING:
@@ -193,6 +194,10 @@ class Study:
         """
         return scoring.score(self.database, self.settings, self.name)
 
+    def simplest(self) -> Simplest:
+        """The smallest of the models that are as good as the best one; see `tuner.simplest.simplest`."""
+        return simplest.simplest(self.database, self.settings, self.name)
+
     # --- looking --------------------------------------------------------------------------------------------------
 
     @property
@@ -262,9 +267,7 @@ class Study:
 
     def trials_dataframe(self) -> pandas.DataFrame:
         """One row per trial: number, configuration, state, value, best_epoch, weights, epochs, seconds, attempts,
-        cause, and params_NAME for each parameter.
-
-        With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
+        cause, params_NAME of each parameter. With `repeats`, `groupby("configuration").value.agg(["mean", "sem"])`.
         """
         return results.dataframe(self.trials, self.definition.repeats)
 

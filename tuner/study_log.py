@@ -1,4 +1,4 @@
-"""What a coordinator's log tells of its studies. Each line says, as JSON, which study it is about; see tuner/logs.py."""
+"""What a coordinator's log tells of its studies. Each line says which one it is about; see tuner/logs.py."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ log = logging.getLogger("tuner.coordinator")
 
 def taken_up(study: ActiveStudy) -> None:
     """It is this coordinator's from now on."""
-    begun, planned = len(study.points), study.definition.trials
-    log.info(
-        "Study %s is run here now; %d of its %d trials have begun.", study.name, begun, planned, extra=_of(study.name)
-    )
+    name, begun, planned = study.name, len(study.points), study.definition.trials
+    log.info("Study %s is run here now; %d of its %d trials have begun.", name, begun, planned, extra=_of(name))
 
 
 def ended(study: ActiveStudy, reason: str) -> None:

@@ -278,7 +278,9 @@ def test_a_coordinator_serves_what_was_submitted(home: Path, tmp_path: Path) -> 
     assert served.code == 0, served
     assert served.out == ""
     assert "Asked to end" in served.err
-    assert {line.split(" ")[3] for line in served.err.splitlines()} == {"tuner.service:"}, "libraries are quiet"
+    names = {line.split(" ")[3] for line in served.err.splitlines()}
+    assert names == {"tuner.coordinator:", "tuner.service:"}, "libraries are quiet"
+    assert "Study study is finished" in served.err
 
 
 def test_a_failed_study_is_exit_code_1(tuner: Tuner, tmp_path: Path) -> None:
@@ -346,7 +348,7 @@ def test_help_and_version_come_quickly(home: Path) -> None:
     helps = [run(home, *arguments) for arguments in commands]
     assert [outcome.code for outcome in helps] == [0, 0, 0, 0]
     assert helps[1].out.startswith("Ockham 0.")
-    assert "  wait    Wait until the study is over, then show it." in helps[2].out
+    assert "  wait         Wait until the study is over, then show it." in helps[2].out
     assert "..." not in helps[2].out.partition("Commands:")[2]
     probe = "import sys, tuner.cli; print(*sorted(name for name in sys.modules if '.' not in name))"
     loaded = subprocess.run(
@@ -365,7 +367,7 @@ def test_completion(tuner: Tuner, shell: str) -> None:
 def test_completion_knows_the_commands_of_a_group(home: Path) -> None:
     words = {"COMP_WORDS": "tuner study ", "COMP_CWORD": "2", "_TUNER_COMPLETE": "bash_complete"}
     outcome = run(home, **words)
-    looking = ("submit", "list", "show", "score", "report", "tensorboard", "wait")
+    looking = ("submit", "list", "show", "score", "simplest", "report", "tensorboard", "wait")
     verbs = ("pause", "resume", "stop", "cancel", "set", "delete", "gc")
     assert outcome.out.split() == [f"plain,{name}" for name in looking + verbs]
 

@@ -59,7 +59,7 @@ def study(tmp_path: Path, tuner: Tuner) -> Study:
 @pytest.mark.tensorflow
 def test_weights_that_do_nothing_are_cut(study: Study, tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [trial.weights for trial in study.trials] == [162 + 2502, 162, 7]
-    found = simplest(study.database, study.settings, "study")
+    found = study.simplest()
     assert (found.trial, found.best) == (1, study.best_trial.number)
     *_, small = found.candidates
     assert (small.trial, small.as_good) == (2, False)

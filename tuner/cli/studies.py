@@ -115,7 +115,7 @@ def score(name: str, output: str) -> None:
 @NAME
 @output_option
 def simplest(name: str, output: str) -> None:
-    """The simplest of the models that are as good as the best one.
+    """The smallest of the models that are as good as the best.
 
     The best trial and the best one of each smaller size are compared on the validation rows. As good is what is worse
     by no more than one standard error of the difference. Promote it: tuner model promote NAME --simplest
@@ -160,7 +160,7 @@ def report(name: str, file: Path | None) -> None:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @output_option
 def tensorboard(name: str, folder: Path | None, output: str) -> None:
-    """Logs for TensorBoard: each trial's curves, and its HParams tab.
+    """Logs for TensorBoard: curves, and the HParams tab.
 
     They are written to FOLDER, by default NAME-tensorboard, and show the study as it stands, also while it runs. Asked
     again, the command replaces them.

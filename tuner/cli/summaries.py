@@ -69,6 +69,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "best parameters": best.params if best else None,
         **_metrics(now.best_metrics),
         "unseen rows": _final(now),
+        "simpler ones": f"whether one is as good: tuner study simplest {now.name}" if best and best.weights else None,
         "plots": f"tuner study report {now.name}" if best else None,
     }
 

@@ -81,7 +81,7 @@ def set_limits(name: str, changes: tuple[str, ...]) -> None:
 @NAME
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(name: str, yes: bool) -> None:
-    """Delete the study, its trials, and their checkpoints and models.
+    """Delete the study with its trials and artifacts.
 
     Refused while a coordinator runs it, and where a promoted model comes from it.
     """
