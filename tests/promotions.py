@@ -46,7 +46,9 @@ def finished_study(database: Database, url: str, home: Path, loop: str = "descen
     return settings
 
 
-def fake_export(definition: Any, trial: Any, artifact: Any, settings: Settings, staging: Path) -> dict[str, Any]:
+def fake_export(
+    definition: Any, trial: Any, artifact: Any, settings: Settings, staging: Path, *, refit: bool
+) -> dict[str, Any]:
     """Write a folder as the export does: files, and a manifest with their hashes."""
     for name, content in FILES.items():
         (staging / name).parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,9 @@ def fake_export(definition: Any, trial: Any, artifact: Any, settings: Settings, 
         time.sleep(0.02)
     (staging / "assets.extra").mkdir()
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
-    scores = {"validation": {"loss": trial.value}, "test": {"loss": 0.5}}
+    scores: dict[str, Any] = {"validation": {"loss": trial.value}, "test": {"loss": 0.5}}
+    if refit:
+        scores |= {"validation": None, "test": {"loss": 0.4}, "refit": {"epochs": trial.best_epoch, "rows": 100}}
     (staging / "assets.extra/ockham.json").write_text(json.dumps({"files": hashes, "scores": scores}))
     return {"scores": scores}
 

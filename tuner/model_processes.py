@@ -28,12 +28,16 @@ def export_model(
     artifact: Artifact,
     settings: Settings,
     staging: Path,
+    *,
+    refit: bool,
 ) -> dict[str, Any]:
     """Write the trial's model as a SavedModel into `staging` and score it on the test part.
 
-    Returns what workers/export.py says: scores and paths. Raises PromotionFailed with its last lines.
+    `refit`: train it again first, on training and validation rows. Returns what workers/export.py says: scores and
+    paths. Raises PromotionFailed with its last lines.
     """
-    return _call("workers.export", [], json.dumps(_request(definition, trial, artifact, settings, staging)), "exported")
+    request = {**_request(definition, trial, artifact, settings, staging), "refit": refit}
+    return _call("workers.export", [], json.dumps(request), "exported")
 
 
 def score_model(definition: StudyDefinition, trial: Trial, artifact: Artifact, settings: Settings) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from db.tables import Artifact, Model, ModelVersion, Study, Trial
 from tuner import publishing, serving_config, user_code
 from tuner.configuration import Settings
 from tuner.definition import StudyDefinition
-from tuner.errors import NothingToPromote, PromotionFailed, UnknownName
-from tuner.final_score import READ, FinalScore, found, ranked
+from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed, UnknownName
+from tuner.final_score import READ, FinalScore, final_score, found, ranked, without_test_part
 from tuner.model_processes import export_model, verify_model
 from tuner.names import check_name
 from tuner.results import no_trial
@@ -69,6 +69,7 @@ def promote(
     name: str | None = None,
     alias: str = DEFAULT_ALIAS,
     directory: str | Path | None = None,
+    refit: bool = False,
 ) -> PromotedVersion:
     """Export the best trial of a study (or the given one) as the next version of a model, and move the alias to it.
 
@@ -80,14 +81,18 @@ def promote(
         name: the model's name; None: the study's.
         alias: the name under which the version is asked for.
         directory: folder that holds the model's folder; None: `settings.models`.
+        refit: train it again first, with the trial's parameters and seed and for as many epochs as were its best, on
+            the training and the validation rows together.
 
     Raises:
         UnknownName: no such study.
-        InvalidInput: no such trial.
+        InvalidInput: no such trial; or, of a refit, a loop, or no test part that could say what came of it.
         NothingToPromote: no completed trial with a finite objective, or its model was not kept.
         PromotionFailed: the export or its verification failed; nothing has changed for the server.
     """
     choice = choose(database, study, trial)
+    if refit:
+        _require_refittable(choice)
     settings = user_code.with_code(database, settings, choice.study)
     model_name = check_name("model", name or study)
     check_name("alias", alias)
@@ -98,7 +103,7 @@ def promote(
             model = models.ensure(s, model_name, str(base))
         _same_directory(model, base)
         recover(database, model)
-        version = _publish(database, settings, choice, model, alias)
+        version = _publish(database, settings, choice, model, alias, refit)
         failpoint("alias_moved")
         serving_config.write(database, base.parent)
     return _promoted(database, choice, model, version, alias)
@@ -122,7 +127,11 @@ def standing(database: Database, study: str, name: str, alias: str = DEFAULT_ALI
 def _promoted(database: Database, choice: Choice, model: Model, version: ModelVersion, alias: str) -> PromotedVersion:
     with database.read() as s:
         among = ranked(studies.counts(s, choice.study.id), choice.definition.repeats)
-        final = found(s, choice.definition, choice.trial, among)
+        scores = version.scores or {}
+        if "refit" in scores:
+            final = final_score(choice.definition, choice.trial, among, scores)
+        else:
+            final = found(s, choice.definition, choice.trial, among)
     return PromotedVersion(
         name=model.name,
         number=version.number,
@@ -131,7 +140,7 @@ def _promoted(database: Database, choice: Choice, model: Model, version: ModelVe
         study=choice.study.name,
         trial=choice.trial.number,
         value=float(choice.trial.value or 0.0),
-        scores=version.scores or {},
+        scores=scores,
         final=final,
         params=choice.trial.params,
     )
@@ -201,9 +210,20 @@ def _same_directory(model: Model, base: Path) -> None:
         )
 
 
-def _publish(database: Database, settings: Settings, choice: Choice, model: Model, alias: str) -> ModelVersion:
+def _require_refittable(choice: Choice) -> None:
+    """What was trained on the validation rows too is good for nothing that could be told without a test part."""
+    name = choice.study.name
+    if choice.definition.loop is not None:
+        raise InvalidInput(f"The loop of study {name!r} trains by itself, so nobody else can train its model again.")
+    if problem := without_test_part(choice.study.checked, loop=False):
+        raise InvalidInput(f"Nothing would say how good study {name!r}'s model is once it has seen all rows: {problem}")
+
+
+def _publish(
+    database: Database, settings: Settings, choice: Choice, model: Model, alias: str, refit: bool
+) -> ModelVersion:
     with _reserved(database, choice, model) as (version, staging):
-        answer = export_model(choice.definition, choice.trial, choice.artifact, settings, staging)
+        answer = export_model(choice.definition, choice.trial, choice.artifact, settings, staging, refit=refit)
         scores: dict[str, Any] = answer["scores"]
         scores["test_reads"] = _count_test_read(database, choice, scores) if scores.get("test") else 0
         failpoint("exported")
@@ -242,8 +262,9 @@ def _reserved(database: Database, choice: Choice, model: Model) -> Iterator[tupl
 
 def _count_test_read(database: Database, choice: Choice, scores: dict[str, Any]) -> int:
     """Count that the sealed test part was read, keep what came of it, and say how often it was for this study."""
+    trial = None if "refit" in scores else choice.trial.id  # what a refit scores says nothing of the trial's own model
     with database.write() as s:
-        events.add(s, READ, study_id=choice.study.id, trial_id=choice.trial.id, **scores)
+        events.add(s, READ, study_id=choice.study.id, trial_id=trial, **scores)
         return events.count(s, READ, study_id=choice.study.id)
 
 

@@ -180,11 +180,11 @@ class Study:
         trial: int | None = None,
         alias: str = promotion.DEFAULT_ALIAS,
         directory: str | Path | None = None,
+        refit: bool = False,
     ) -> promotion.PromotedVersion:
         """Export the best trial (or `trial`) as the next version of the model `name`; see `promotion.promote`."""
-        return promotion.promote(
-            self.database, self.settings, self.name, trial=trial, name=name, alias=alias, directory=directory
-        )
+        options: dict[str, Any] = {"name": name, "alias": alias, "directory": directory, "refit": refit}
+        return promotion.promote(self.database, self.settings, self.name, trial=trial, **options)
 
     def final_score(self) -> FinalScore:
         """What the best trial scores on the test part, which has chosen nothing: the number to expect.

@@ -3,10 +3,11 @@
 Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
 
     {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "trial": 17, "key": KEY,
-     "sha256": SUM, "staging": DIR | null, "probe_rows": 16, "evaluate_test": true}
+     "sha256": SUM, "staging": DIR | null, "probe_rows": 16, "evaluate_test": true, "refit": false}
     {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null, "notes": [...],
      "scores": {"validation": {metric: value} | null, "test": {metric: value} | null,
-                "standard_errors": {part: {metric: value}}, "rows": {part: number}}}
+                "standard_errors": {part: {metric: value}}, "rows": {part: number},
+                "refit": {"epochs": number, "rows": number | null}}}                only after a refit
     {"ok": true, "scores": {...}, "notes": [...]}                                where "staging" is null
     {"ok": false, "error": "One sentence."}                                       and exit code 1
 """
@@ -20,7 +21,7 @@ from typing import Any
 from workers.answering import answer
 from workers.artifacts import ArtifactStore
 from workers.contract import Training
-from workers.data import Part, load
+from workers.data import Part, Parts, load
 from workers.entry_points import resolve
 from workers.finished import described, rebuilt, same_preprocessing
 
@@ -62,10 +63,12 @@ def _export_trial(
         raise ExportRefused(f"Study {training.study!r} names no data, which its model is built for: add data to it.")
     parts = load(training.data, training.import_paths)
     state = same_preprocessing(parts, folder)
-    model = rebuilt(training, folder, request, parts)
-    scored = {"validation": parts.validation, "test": parts.test if request.get("evaluate_test") else None}
+    model, refit = _model(training, folder, request, parts, about["epoch"])
+    unseen = {"validation": None if refit else parts.validation}
+    scored = {**unseen, "test": parts.test if request.get("evaluate_test") else None}
     scores, notes = evaluate(model, scored)
     scores["rows"] = {name: part.rows for name, part in scored.items() if part is not None}
+    scores.update(refit)
     if request["staging"] is None:
         return {"scores": scores, "notes": notes}
     served, sources = model, None
@@ -82,6 +85,18 @@ def _export_trial(
         sources=sources,
     )
     return {**_answer(manifest, request), "scores": scores, "notes": notes}
+
+
+def _model(
+    training: Training, folder: Path, request: Mapping[str, Any], parts: Parts, epochs: int
+) -> tuple[Any, dict[str, Any]]:
+    """The trial's model as it was trained, or trained again for so many epochs; then also what scores say of that."""
+    if not request.get("refit"):
+        return rebuilt(training, folder, request, parts), {}
+    from workers.refit import refitted, together
+
+    rows = together(parts.train, parts.validation)
+    return refitted(training, request, parts, rows, epochs), {"refit": {"epochs": epochs, "rows": rows.rows}}
 
 
 def _export_loop(training: Training, folder: Path, about: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class Trial:
             return
         batch_size = int(self._lane.member.params.get("batch_size", BATCH_SIZE))
         feed = Feed(self._parts.train, self._parts.validation, batch_size, self._training.seed)
-        if _steps_are_ours(self._model):
+        if steps_are_ours(self._model):
             self._model.steps_per_execution = steps_per_execution(work_per_row(self._model), batch_size)
             self._build_variables()  # else fit traces the train step twice: with and without making the optimizer's
         self._model.fit(
@@ -199,7 +199,7 @@ def _positions(layer: Any) -> int:
     return int(tf.reduce_prod([axis or 64 for axis in shape])) if len(shape) else 1
 
 
-def _steps_are_ours(model: keras.Model) -> bool:
+def steps_are_ours(model: keras.Model) -> bool:
     """Whether the user left the batches per call to us: nothing compiled in, nothing that could see a difference."""
     plain = type(model).train_step is keras.Model.train_step and type(model).test_step is keras.Model.test_step
     return plain and model.steps_per_execution == 1 and not model.run_eagerly and model.built

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from tuner.cli.output import emit_fields, emit_json, emit_table, output_option
 if TYPE_CHECKING:
     from db.engine import Database
     from tuner.configuration import Settings
+    from tuner.promotion import PromotedVersion
 
 
 @click.group(cls=Group)
@@ -25,12 +26,20 @@ def model() -> None:
 @click.argument("study")
 @click.option("--trial", type=click.IntRange(min=0), help="Promote this trial; default: the best one.")
 @click.option("--simplest", is_flag=True, help="Promote the smallest model that is as good as the best one.")
+@click.option("--refit", is_flag=True, help="Train it again first, on training and validation rows together.")
 @click.option("--name", help="The model's name; default: the study's.")
 @click.option("--alias", default="champion", show_default=True, help="The name that points at the version from now on.")
 @click.option("--to", "directory", type=click.Path(path_type=Path), help="Folder of models; default: TUNER_MODELS.")
 @output_option
 def promote(
-    study: str, trial: int | None, simplest: bool, name: str | None, alias: str, directory: Path | None, output: str
+    study: str,
+    trial: int | None,
+    simplest: bool,
+    refit: bool,
+    name: str | None,
+    alias: str,
+    directory: Path | None,
+    output: str,
 ) -> None:
     """Publish the best trial of STUDY as a SavedModel.
 
@@ -47,8 +56,10 @@ def promote(
     if simplest:
         trial = _simplest(database, settings, study)
     promotion.choose(database, study, trial)  # what cannot be promoted is said first
-    click.echo("Export, then verification in a process of its own ...", err=True)
-    version = promotion.promote(database, settings, study, trial=trial, name=name, alias=alias, directory=directory)
+    again = "Training on all rows but the test part, then export" if refit else "Export"
+    click.echo(f"{again}, then verification in a process of its own ...", err=True)
+    options: dict[str, Any] = {"trial": trial, "name": name, "alias": alias, "directory": directory, "refit": refit}
+    version = promotion.promote(database, settings, study, **options)
     if output == "json":
         emit_json(version)
         return
@@ -57,6 +68,7 @@ def promote(
             "promoted": f"{version.name} version {version.number}, alias {version.alias}",
             "from": f"trial {version.trial} of study {version.study}",
             "parameters": version.params,
+            "trained again": _refit(version),
             "validation": version.scores.get("validation"),
             "test": version.scores.get("test"),
             "unseen rows": version.final.sentence if version.final else None,
@@ -64,6 +76,14 @@ def promote(
         }
     )
     click.echo(version.path)
+
+
+def _refit(version: PromotedVersion) -> str | None:
+    refit = version.scores.get("refit")
+    if refit is None:
+        return None
+    rows = "all rows" if refit["rows"] is None else f"{refit['rows']} rows"
+    return f"for {refit['epochs']} epochs, on {rows}: training and validation part together"
 
 
 def _simplest(database: Database, settings: Settings, study: str) -> int:
