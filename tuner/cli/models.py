@@ -10,6 +10,7 @@ import click
 from tuner.cli.groups import Group
 from tuner.cli.opened import opened, opened_if_there
 from tuner.cli.output import emit_fields, emit_json, emit_table, output_option
+from tuner.cli.summaries import counted
 
 if TYPE_CHECKING:
     from db.engine import Database
@@ -72,7 +73,7 @@ def promote(
             "validation": version.scores.get("validation"),
             "test": version.scores.get("test"),
             "unseen rows": version.final.sentence if version.final else None,
-            "test part": f"read {version.scores.get('test_reads')} times for this study",
+            "test part": f"read {counted(version.scores.get('test_reads', 0), 'time')} for this study",
         }
     )
     click.echo(version.path)
