@@ -33,10 +33,10 @@ def ockham_seconds(trials: int, url: str | None, launcher: Launcher, round_numbe
     """Seconds for a study of `trials` empty trials on an open launcher, every report checked to be in the database."""
     from db import reports
     from tuner.configuration import Settings
-    from tuner.coordinator import Coordinator
+    from tuner.coordination.coordinator import Coordinator
     from tuner.databases import open_database
-    from tuner.definition import parse
-    from tuner.results import study_row, summary
+    from tuner.definitions.definition import parse
+    from tuner.reporting.results import study_row, summary
     from tuner.submission import submit
     from workers.contract import CheckReport
 

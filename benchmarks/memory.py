@@ -25,10 +25,10 @@ def resident_memory(trials: int) -> list[int]:
     """Bytes that the worker holds after each finished trial."""
     from search_spaces import mlp
     from tuner.configuration import Settings
-    from tuner.coordinator import Coordinator
+    from tuner.coordination.coordinator import Coordinator
     from tuner.databases import open_database
-    from tuner.definition import parse
-    from tuner.results import study_row, summary
+    from tuner.definitions.definition import parse
+    from tuner.reporting.results import study_row, summary
     from tuner.submission import submit
     from workers.contract import CheckReport
     from workers.launchers import launcher

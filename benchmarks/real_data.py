@@ -57,7 +57,7 @@ def main() -> None:
 def run(data: Path, name: str, home: Path, launcher: str) -> None:
     """Run, promote and ask the study called `name`."""
     from tuner.configuration import Settings
-    from tuner.definition import parse
+    from tuner.definitions.definition import parse
     from tuner.study import Study
 
     form = yaml.safe_load((ROOT / "benchmarks" / "studies" / f"{name}.yaml").read_text())

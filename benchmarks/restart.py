@@ -83,8 +83,8 @@ def drive_ockham(home: Path) -> list[float]:
     from db import trials
     from tuner.configuration import Settings
     from tuner.databases import open_database
-    from tuner.definition import parse
-    from tuner.results import study_row
+    from tuner.definitions.definition import parse
+    from tuner.reporting.results import study_row
     from tuner.running import run
 
     workers, count = int(os.environ[WORKERS]), int(os.environ[TRIALS])

@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from search_spaces import Choice, Domain, Int, Space
 from search_spaces.mlp import mlp
-from tuner.points import random_point
-from tuner.sampling import Observation, Sampler
+from tuner.samplers.points import random_point
+from tuner.samplers.sampling import Observation, Sampler
 
 BUDGETS, COSTS, COHORT = (50, 100), (1.5, 2.0, 4.0), 8  # in trials; a cohort's cost in trials; trials per cohort
 KNOWN = (100, 500, 2000)  # finished trials when a proposal is timed

@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.sampling import COHORT, table, win
-from tuner.sampling import Observation, Sampler
+from tuner.samplers.sampling import Observation, Sampler
 
 BUDGETS = (100, 200, 400, 800)  # times what the median configuration takes
 TOGETHER, EVERY = 1.5, 0.15  # what a cohort takes beside its members' mean, and every trial of the median besides

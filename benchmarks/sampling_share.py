@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.peers import ockham
 from search_spaces import mlp
-from tuner.sampling import Sampler
+from tuner.samplers.sampling import Sampler
 
 used = {"wall": 0.0, "cpu": 0.0}  # seconds of the sampler so far, by clock
 

@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from db import studies
 from db.engine import Database
-from tuner.active_study import ActiveStudy
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
+from tuner.coordination.active_study import ActiveStudy
+from tuner.coordination.coordinator import Coordinator
 from tuner.databases import open_database
-from tuner.definition import parse
-from tuner.results import study_row, summary
+from tuner.definitions.definition import parse
+from tuner.reporting.results import study_row, summary
 from tuner.submission import submit
 from workers.contract import Assignment, CheckReport, Ended, Lost, Report, Resources, SliceResult, Training
 

@@ -16,9 +16,9 @@ from db.tables import Trial
 from tests.crowd import Crowd
 from tests.invariants import check_invariants
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
-from tuner.definition import parse
-from tuner.results import study_row
+from tuner.coordination.coordinator import Coordinator
+from tuner.definitions.definition import parse
+from tuner.reporting.results import study_row
 from tuner.submission import submit
 from tuner.verbs import OVER
 from workers.contract import CheckReport, Launcher

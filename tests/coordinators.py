@@ -25,11 +25,12 @@ from db.errors import DatabaseError
 from db.failpoints import InjectedFault
 from tests import promotions
 from tests.clusters import Cluster
-from tuner import coordinator as coordinating
-from tuner import promotion, running, service, verbs
+from tuner import running, service, verbs
 from tuner.configuration import Settings
+from tuner.coordination import coordinator as coordinating
 from tuner.databases import open_database
-from tuner.definition import StudyDefinition, parse
+from tuner.definitions.definition import StudyDefinition, parse
+from tuner.promoting import promotion
 from tuner.submission import submit
 from workers.contract import CheckReport, LauncherError
 from workers.launchers import launcher
@@ -41,7 +42,7 @@ FAULT = 3  # exit code of a run that ended with an error of the database or the 
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _LIBRARIES = ["pytest", "alembic.command", "optuna", "psycopg"]
-_OURS = ["tuner.gaussian_process", "workers.dry_run", "workers.loop", "workers.launchers.processes"]
+_OURS = ["tuner.samplers.gaussian_process", "workers.dry_run", "workers.loop", "workers.launchers.processes"]
 _PROCESSES.set_forkserver_preload([*_LIBRARIES, *_OURS, "workers.launchers.inline", "tests.coordinators"])
 
 
@@ -130,7 +131,7 @@ def started(
     Args:
         failpoint: see db/failpoints.py.
         target: what it does.
-        changed: constants of tuner/coordinator.py for this process, for example `LEASE_SECONDS=1.0`.
+        changed: constants of tuner/coordination/coordinator.py for this process, for example `LEASE_SECONDS=1.0`.
     """
     process = _PROCESSES.Process(target=_child, args=(target, place, failpoint, changed), daemon=True)
     process.start()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_spaces import Choice, Fixed, Float, Int, Lambda, Space
-from tuner.points import random_point
-from tuner.sampling import KINDS, Observation, Proposal, Sampler, available
+from tuner.samplers.points import random_point
+from tuner.samplers.sampling import KINDS, Observation, Proposal, Sampler, available
 
 USABLE = [kind for kind in KINDS if available(kind) is None]
 

@@ -24,8 +24,8 @@ from db import artifacts, clock, configurations, reports, states, studies, trial
 from db.engine import Database, Session
 from db.tables import Artifact, Attempt, Base, Decision, ModelVersion, Report, Study, Trial
 from tests import promotions
-from tuner.definition import StudyDefinition
-from tuner.outcomes import RETRIES, Failure
+from tuner.coordination.outcomes import RETRIES, Failure
+from tuner.definitions.definition import StudyDefinition
 from workers.artifacts import ArtifactStore
 from workers.contract import CAUSES
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from db.engine import Database
-from tuner import promotion
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
-from tuner.definition import parse
-from tuner.results import study_row
+from tuner.coordination.coordinator import Coordinator
+from tuner.definitions.definition import parse
+from tuner.promoting import promotion
+from tuner.reporting.results import study_row
 from tuner.submission import submit
 from workers.contract import CheckReport
 from workers.launchers import launcher

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
         TunerError,
         UnknownName,
     )
-    from tuner.final_score import FinalScore
-    from tuner.promotion import PromotedVersion
-    from tuner.results import ConfigurationResult, StudySummary, TrialResult
-    from tuner.simplest import Candidate, Simplest
+    from tuner.promoting.promotion import PromotedVersion
+    from tuner.promoting.simplest import Candidate, Simplest
+    from tuner.reporting.final_score import FinalScore
+    from tuner.reporting.results import ConfigurationResult, StudySummary, TrialResult
     from tuner.study import Study
 
 __all__ = [
@@ -51,10 +51,10 @@ __all__ = [
 _HOMES = {
     "tuner.api": ("create_study", "load_study"),
     "tuner.configuration": ("Settings",),
-    "tuner.final_score": ("FinalScore",),
-    "tuner.promotion": ("PromotedVersion",),
-    "tuner.results": ("ConfigurationResult", "StudySummary", "TrialResult"),
-    "tuner.simplest": ("Candidate", "Simplest"),
+    "tuner.reporting.final_score": ("FinalScore",),
+    "tuner.promoting.promotion": ("PromotedVersion",),
+    "tuner.reporting.results": ("ConfigurationResult", "StudySummary", "TrialResult"),
+    "tuner.promoting.simplest": ("Candidate", "Simplest"),
     "tuner.study": ("Study",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

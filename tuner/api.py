@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from search_spaces import Space
-from tuner import results
 from tuner.configuration import Settings
 from tuner.databases import find_database
-from tuner.definition import StudyDefinition, parse
+from tuner.definitions.definition import StudyDefinition, parse
 from tuner.errors import UnknownName
+from tuner.reporting import results
 from tuner.study import Study
 
 

@@ -1,6 +1,6 @@
 """The log of a daemon: lines for a person, or one JSON object per line for a program that collects them.
 
-What a line is about goes with it, as `extra`; see tuner/study_log.py.
+What a line is about goes with it, as `extra`; see tuner/coordination/study_log.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from db import artifacts, code_packages, deletion, studies
 from db.engine import Database
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput, UnknownName
-from tuner.results import process_words
+from tuner.reporting.results import process_words
 from tuner.user_code import key_of
 from workers.artifacts import ArtifactStore
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from db.engine import Database
 from tuner import submission
-from tuner.active_study import ActiveStudy
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
+from tuner.coordination.active_study import ActiveStudy
+from tuner.coordination.coordinator import Coordinator
 from tuner.databases import open_database
-from tuner.definition import StudyDefinition
+from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyBusy
-from tuner.results import process_words, study_row
+from tuner.reporting.results import process_words, study_row
 from tuner.verbs import OVER, RESUME, ask
 from workers.contract import CheckReport, Launcher, Training
 from workers.launchers import launcher as make_launcher

@@ -11,10 +11,10 @@ from typing import TypeVar
 from db import schema
 from db.engine import connect
 from db.errors import DatabaseUnavailable
-from tuner import registry
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
+from tuner.coordination.coordinator import Coordinator
 from tuner.metrics import Metrics
+from tuner.promoting import registry
 from tuner.running import Interrupted, Interruption, interruptible, open_launcher
 from workers.contract import LauncherError, LauncherUnavailable
 

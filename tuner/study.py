@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from db import studies
 from db.engine import Database
-from tuner import importance, promotion, report, results, running, scoring, simplest, submission, user_code, verbs
+from tuner import running, submission, user_code, verbs
 from tuner.configuration import Settings
 from tuner.databases import find_database
-from tuner.definition import StudyDefinition, parse
+from tuner.definitions.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
-from tuner.final_score import FinalScore
-from tuner.results import ConfigurationResult, StudySummary, TrialResult
-from tuner.simplest import Simplest
+from tuner.promoting import promotion, scoring, simplest
+from tuner.promoting.simplest import Simplest
+from tuner.reporting import importance, report, results
+from tuner.reporting.final_score import FinalScore
+from tuner.reporting.results import ConfigurationResult, StudySummary, TrialResult
 from workers.contract import Launcher
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class Study:
             StudyFailed: too many of its trials failed.
             KeyboardInterrupt: running it again resumes it.
         """
-        from tuner.progress import live
+        from tuner.reporting.progress import live
 
         def opened(launcher: Launcher) -> None:
             self.dashboard_url = getattr(launcher, "dashboard_url", None)
@@ -190,12 +192,12 @@ class Study:
         """What the best trial scores on the test part, which has chosen nothing: the number to expect.
 
         The study must be over. The reading is counted; asked again, it tells what was read.
-        Raises like `tuner.scoring.score`.
+        Raises like `tuner.promoting.scoring.score`.
         """
         return scoring.score(self.database, self.settings, self.name)
 
     def simplest(self) -> Simplest:
-        """The smallest of the models that are as good as the best one; see `tuner.simplest.simplest`."""
+        """The smallest of the models that are as good as the best one; see `tuner.promoting.simplest.simplest`."""
         return simplest.simplest(self.database, self.settings, self.name)
 
     # --- looking --------------------------------------------------------------------------------------------------
@@ -247,21 +249,21 @@ class Study:
     def importances(self) -> dict[str, float]:
         """How much of what is good each parameter explains, the most important first; the shares add up to 1.
 
-        Parameters that not every trial has are left out. By PED-ANOVA, see `tuner.importance.importance`.
+        Parameters that not every trial has are left out. By PED-ANOVA, see `tuner.reporting.importance.importance`.
         Raises InvalidInput while there are fewer than 40 trials that are complete or pruned, or none is complete.
         """
         return importance.importances(self.database, self.name)
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Write one page of plots for a browser, by default NAME.html; see `tuner.report.write`."""
+        """Write one page of plots for a browser, by default NAME.html; see `tuner.reporting.report.write`."""
         return report.write(self.database, self.name, path)
 
     def tensorboard(self, folder: str | Path | None = None) -> Path:
-        """Write the trials as logs for TensorBoard, by default to NAME-tensorboard; see `tuner.tensorboard_logs.write`.
+        """Write the trials as logs for TensorBoard, by default to NAME-tensorboard; see `tensorboard_logs.write`.
 
         Of more than 500 trials the 250 best and the newest others are written.
         """
-        from tuner import tensorboard_logs
+        from tuner.reporting import tensorboard_logs
 
         return tensorboard_logs.write(self.database, self.name, folder).folder
 

@@ -18,10 +18,10 @@ from search_spaces import Space
 from tuner import user_code
 from tuner.configuration import Settings
 from tuner.databases import find_database, open_database
-from tuner.definition import StudyDefinition
+from tuner.definitions.definition import StudyDefinition
+from tuner.definitions.study_form import EDITABLE
 from tuner.errors import InvalidStudy, StudyExists
-from tuner.sampling import available
-from tuner.study_form import EDITABLE
+from tuner.samplers.sampling import available
 from workers.contract import CheckReport, Training
 from workers.launchers.capacity import Capacity
 

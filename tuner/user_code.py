@@ -15,7 +15,7 @@ from db import code_packages
 from db.engine import Database
 from db.tables import Study
 from tuner.configuration import Settings
-from tuner.definition import StudyDefinition
+from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidStudy
 from workers import user_code
 from workers.artifacts import ArtifactDamaged, ArtifactStore

@@ -12,9 +12,9 @@ from typing import Any
 from db import events, states, studies, trials
 from db.engine import Database, Session
 from db.tables import Study
-from tuner.definition import StudyDefinition
+from tuner.definitions.definition import StudyDefinition
+from tuner.definitions.study_form import EDITABLE, read_edit
 from tuner.errors import InvalidInput, UnknownName
-from tuner.study_form import EDITABLE, read_edit
 
 OVER = states.terminal(states.STUDY)
 """States in which a study has ended."""

@@ -25,7 +25,7 @@ class LauncherUnavailable(LauncherError):
 
 
 CAUSES = ("user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite")
-"""Why a trial or an attempt did not complete. Which of them are tried again, and how often: tuner/outcomes.py."""
+"""Why a trial or an attempt did not complete. How often each is tried again: tuner/coordination/outcomes.py."""
 
 Cause = Literal["user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite"]
 

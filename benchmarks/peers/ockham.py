@@ -30,11 +30,11 @@ from benchmarks.peers.workloads import (
 )
 from db import reports, trials
 from search_spaces import Float, mlp
-from tuner.active_study import ActiveStudy
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
+from tuner.coordination.active_study import ActiveStudy
+from tuner.coordination.coordinator import Coordinator
 from tuner.databases import open_database
-from tuner.results import study_row
+from tuner.reporting.results import study_row
 from tuner.submission import submit
 from workers.contract import CheckReport, Launcher
 from workers.launchers import launcher

@@ -21,8 +21,8 @@ from tests.invariants import check_invariants
 from tuner import running
 from tuner.configuration import Settings
 from tuner.databases import find_database
-from tuner.definition import parse
-from tuner.results import study_row
+from tuner.definitions.definition import parse
+from tuner.reporting.results import study_row
 
 pytestmark = pytest.mark.tensorflow
 

@@ -22,7 +22,7 @@ from db.engine import connect
 from tests import promotions
 from tests.commands import ROOT, Tuner, ended, environment, in_process, run, started
 from tests.invariants import check_invariants
-from tuner import promotion
+from tuner.promoting import promotion
 
 STUDY = """
 name: {name}

@@ -16,11 +16,11 @@ from db.engine import Database
 from db.errors import DatabaseUnavailable
 from tests import promotions
 from tests.invariants import check_invariants, check_versions, results
-from tuner import promotion, registry
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
-from tuner.definition import parse
-from tuner.results import study_row
+from tuner.coordination.coordinator import Coordinator
+from tuner.definitions.definition import parse
+from tuner.promoting import promotion, registry
+from tuner.reporting.results import study_row
 from tuner.submission import submit
 from workers.contract import CheckReport
 from workers.launchers.inline import InlineLauncher

@@ -18,9 +18,9 @@ from db.engine import Database
 from tests import coordinators, promotions
 from tests.coordinators import FAULT, Place
 from tests.invariants import Snapshot, check_invariants, check_nothing_is_left, check_versions, results
-from tuner import registry
 from tuner.databases import open_database
-from tuner.results import study_row, summary
+from tuner.promoting import registry
+from tuner.reporting.results import study_row, summary
 
 STUDY: dict[str, Any] = {
     "name": "faulty",

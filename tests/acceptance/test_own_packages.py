@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import commands
-from tuner import model_processes
+from tuner.promoting import model_processes
 from workers.launchers import ray_session
 
 LOOP = """

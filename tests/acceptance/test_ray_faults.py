@@ -22,7 +22,7 @@ from tests.commands import ended, environment, run, said, started
 from tests.coordinators import Place, wait_for
 from tests.invariants import Snapshot, check_invariants, results
 from tuner.databases import open_database
-from tuner.results import study_row, summary
+from tuner.reporting.results import study_row, summary
 
 pytestmark = [pytest.mark.ray, pytest.mark.every_fault]
 

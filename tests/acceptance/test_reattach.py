@@ -18,7 +18,7 @@ from tests import clusters, rows
 from tests.clusters import Cluster
 from tests.commands import ended, environment, run, said, started
 from tests.invariants import Snapshot, check_invariants
-from tuner.results import study_row
+from tuner.reporting.results import study_row
 
 pytestmark = pytest.mark.ray
 

@@ -21,14 +21,14 @@ from db.tables import Study, Trial, table
 from tests import rows
 from tests.bench import Bench
 from tests.invariants import check_invariants
-from tuner import assignments
-from tuner import coordinator as coordinating
-from tuner.active_study import ActiveStudy
-from tuner.coordinator import Coordinator
+from tuner.coordination import assignments
+from tuner.coordination import coordinator as coordinating
+from tuner.coordination.active_study import ActiveStudy
+from tuner.coordination.coordinator import Coordinator
 from tuner.errors import InvalidInput, InvalidStudy, StudyExists
 from tuner.logs import JsonLines
-from tuner.results import study_row, summary, trial_results
-from tuner.sampling import Proposal, Sampler
+from tuner.reporting.results import study_row, summary, trial_results
+from tuner.samplers.sampling import Proposal, Sampler
 from workers.contract import Assignment, LauncherError
 
 
@@ -220,7 +220,7 @@ def test_enqueued_points_come_first(make_bench: Callable[..., Bench]) -> None:
 
 
 def test_pruned_trials_have_a_decision_that_says_why(make_bench: Callable[..., Bench]) -> None:
-    from tuner.explanations import trial_story
+    from tuner.reporting.explanations import trial_story
 
     bench = make_bench("inline")
     bench.submit("study", trials=12, epochs=9, pruner="asha")

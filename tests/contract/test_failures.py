@@ -12,11 +12,12 @@ from db import trials
 from db.tables import Attempt
 from tests.bench import Bench
 from tests.crowd import Crowd
-from tuner import coordinator as coordinating
-from tuner import outcomes, verbs
-from tuner.coordinator import Coordinator
-from tuner.definition import StudyDefinition
-from tuner.results import study_row, summary
+from tuner import verbs
+from tuner.coordination import coordinator as coordinating
+from tuner.coordination import outcomes
+from tuner.coordination.coordinator import Coordinator
+from tuner.definitions.definition import StudyDefinition
+from tuner.reporting.results import study_row, summary
 from workers.contract import Cause
 
 LONG: dict[str, Any] = {"loop": "paced", "epochs": 40, "trials": 1, "checkpoint_seconds": 0.001}

@@ -13,8 +13,8 @@ from tests import rows
 from tests.bench import ENDLESS, Bench
 from tests.rows import Held
 from tuner import verbs
-from tuner.definition import StudyDefinition, parse
-from tuner.housekeeping import remove_stale_rows
+from tuner.coordination.housekeeping import remove_stale_rows
+from tuner.definitions.definition import StudyDefinition, parse
 
 
 @pytest.fixture

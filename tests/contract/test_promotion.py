@@ -14,10 +14,11 @@ from db.engine import Database, Session
 from db.errors import DatabaseUnavailable
 from db.tables import Model, ModelVersion, Study, Trial, table
 from tests import promotions
-from tuner import promotion, publishing, registry, scoring, service
+from tuner import service
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed, UnknownName
-from tuner.results import summary
+from tuner.promoting import promotion, publishing, registry, scoring
+from tuner.reporting.results import summary
 
 
 @pytest.fixture(autouse=True)

@@ -20,9 +20,9 @@ from db.failpoints import InjectedFault
 from tests import rows
 from tests.bench import Bench
 from tests.invariants import Snapshot, results
-from tuner.coordinator import Coordinator
-from tuner.definition import StudyDefinition
-from tuner.results import study_row, summary
+from tuner.coordination.coordinator import Coordinator
+from tuner.definitions.definition import StudyDefinition
+from tuner.reporting.results import study_row, summary
 from workers.contract import Assignment
 from workers.launchers.processes import ProcessLauncher
 from workers.launchers.transport import Answer

@@ -11,9 +11,10 @@ import pytest
 
 from db.engine import Database
 from tests import promotions
-from tuner import Study, create_study, promotion
+from tuner import Study, create_study
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput, PromotionFailed
+from tuner.promoting import promotion
 
 CODE = """
 import keras, keras_tuner, numpy as np

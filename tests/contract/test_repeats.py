@@ -14,10 +14,10 @@ from db.tables import Trial
 from tests import rows
 from tests.invariants import check_invariants
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
-from tuner.definition import parse
-from tuner.explanations import trial_story
-from tuner.results import StudySummary, configuration_results, study_row, summary, trial_results
+from tuner.coordination.coordinator import Coordinator
+from tuner.definitions.definition import parse
+from tuner.reporting.explanations import trial_story
+from tuner.reporting.results import StudySummary, configuration_results, study_row, summary, trial_results
 from tuner.submission import submit
 from workers.contract import CheckReport
 from workers.launchers import launcher

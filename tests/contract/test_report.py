@@ -14,11 +14,11 @@ import pytest
 import tuner
 from search_spaces import Choice, Float, Lambda, Space
 from tests.commands import in_process
-from tuner import importance as weighing
-from tuner import plots, report
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput
-from tuner.importance import FEWEST, importance, too_narrow
+from tuner.reporting import importance as weighing
+from tuner.reporting import plots, report
+from tuner.reporting.importance import FEWEST, importance, too_narrow
 from tuner.study import Study
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from db import events
 from db.engine import connect
 from tuner import Study, create_study
 from tuner.configuration import Settings
-from tuner.final_score import READ
+from tuner.reporting.final_score import READ
 
 DATA = """
 import numpy as np

@@ -10,9 +10,9 @@ import pytest
 from db import coordinators
 from db.engine import Database
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
+from tuner.coordination.coordinator import Coordinator
 from tuner.databases import open_database
-from tuner.definition import parse
+from tuner.definitions.definition import parse
 from tuner.errors import InvalidStudy
 from tuner.study import Study
 from workers.contract import Launcher

@@ -11,9 +11,9 @@ import pytest
 from db import studies, trials
 from tests.bench import ENDLESS, Bench
 from tests.crowd import Crowd
-from tuner import coordinator as coordinating
 from tuner import verbs
-from tuner.results import summary
+from tuner.coordination import coordinator as coordinating
+from tuner.reporting.results import summary
 
 SHORT: dict[str, Any] = {"loop": "paced", "epochs": 2, "trials": 2000}
 

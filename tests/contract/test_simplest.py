@@ -12,9 +12,10 @@ import pytest
 from db.engine import Database
 from tests import commands, promotions
 from tests.commands import Tuner
-from tuner import Study, create_study, promotion
+from tuner import Study, create_study
 from tuner.errors import InvalidInput
-from tuner.simplest import simplest
+from tuner.promoting import promotion
+from tuner.promoting.simplest import simplest
 
 CODE = """
 import keras, numpy as np

@@ -17,10 +17,10 @@ from db.engine import Session
 from search_spaces import Choice, Fixed, Float, Int, Lambda, Space
 from tests import rows
 from tests.commands import in_process
-from tuner import tensorboard_logs
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput
-from tuner.explanations import trial_story
+from tuner.reporting import tensorboard_logs
+from tuner.reporting.explanations import trial_story
 from tuner.study import Study
 
 ROOT = Path(__file__).parents[2]

@@ -15,11 +15,11 @@ from tests.invariants import check_invariants
 from tuner import running
 from tuner.cli.summaries import show_summary
 from tuner.configuration import Settings
-from tuner.coordinator import Coordinator
-from tuner.definition import parse
+from tuner.coordination.coordinator import Coordinator
+from tuner.definitions.definition import parse
 from tuner.errors import InvalidStudy
 from tuner.removal import collect_garbage, delete_study
-from tuner.results import summary, trial_results
+from tuner.reporting.results import summary, trial_results
 from tuner.study import Study
 from tuner.submission import submit
 from tuner.user_code import FOLDER, key_of

@@ -13,12 +13,13 @@ from db.engine import Database
 from db.tables import Attempt
 from tests import rows
 from tests.bench import ENDLESS, Bench
-from tuner import collecting, running, verbs
-from tuner import coordinator as coordinating
-from tuner.coordinator import Coordinator
-from tuner.definition import StudyDefinition
+from tuner import running, verbs
+from tuner.coordination import collecting
+from tuner.coordination import coordinator as coordinating
+from tuner.coordination.coordinator import Coordinator
+from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
-from tuner.results import study_row, summary
+from tuner.reporting.results import study_row, summary
 
 
 def epochs(bench: Bench) -> int:

@@ -25,15 +25,29 @@ ROOMS = {
 }
 """Who may import whom among the rooms."""
 
+WITHIN_TUNER = {
+    "definitions": set[str](),
+    "samplers": {"definitions"},
+    "pruners": set[str](),
+    "coordination": {"definitions", "samplers", "pruners"},
+    "reporting": {"definitions", "coordination"},
+    "promoting": {"definitions", "coordination", "reporting"},
+}
+"""Who may import whom among the folders of `tuner/`; the files beside them and `cli/` put them together."""
+
 OURS = {*ROOMS, "tests", "examples", "benchmarks"}
 
 HOMES = {
     "ray": ("workers/launchers/ray_actors/",),
-    "optuna": ("tuner/optuna_samplers.py", "tuner/importance.py", "search_spaces/adapters/optuna.py"),
-    "plotly": ("tuner/plots.py",),
-    "tensorboard": ("tuner/tensorboard_events.py",),
-    "scipy": ("tuner/gaussian_process.py", "tuner/expected_improvement.py"),
-    "threadpoolctl": ("tuner/one_thread.py",),
+    "optuna": (
+        "tuner/samplers/optuna_samplers.py",
+        "tuner/reporting/importance.py",
+        "search_spaces/adapters/optuna.py",
+    ),
+    "plotly": ("tuner/reporting/plots.py",),
+    "tensorboard": ("tuner/reporting/tensorboard_events.py",),
+    "scipy": ("tuner/samplers/gaussian_process.py", "tuner/samplers/expected_improvement.py"),
+    "threadpoolctl": ("tuner/samplers/one_thread.py",),
     "keras_tuner": ("workers/hyperparameters.py", "search_spaces/adapters/keras_tuner.py"),
     "sqlalchemy": ("db/",),
     "alembic": ("db/",),
@@ -140,6 +154,20 @@ def test_rooms_import_only_whom_they_may() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_folders_of_the_tuner_import_only_whom_they_may() -> None:
+    folders = {path.parent.name for path in (ROOT / "tuner").glob("*/__init__.py")}
+    assert {*WITHIN_TUNER} == folders - {"cli"}
+    wrong = [
+        f"{path}:{item.line}: tuner/{folder} may not import tuner/{other}"
+        for folder, allowed in WITHIN_TUNER.items()
+        for path in in_rooms()
+        if path.startswith(f"tuner/{folder}/")
+        for item in imports(path)
+        if (other := item.module.removeprefix("tuner.").split(".")[0]) in folders - {folder, *allowed}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_no_import_cycles() -> None:
     """Lazy imports count as well: a cycle that is only postponed still ties its modules together."""
     graph = {
@@ -238,7 +266,16 @@ def test_every_module_says_what_it_is_for() -> None:
 
 @pytest.mark.parametrize(
     "entrance",
-    ["tuner", "tuner.cli", "tuner.api", "tuner.study", "tuner.coordinator", "search_spaces", "workers.contract", "db"],
+    [
+        "tuner",
+        "tuner.cli",
+        "tuner.api",
+        "tuner.study",
+        "tuner.coordination.coordinator",
+        "search_spaces",
+        "workers.contract",
+        "db",
+    ],
 )
 def test_an_import_brings_nothing_heavy(entrance: str) -> None:
     heavy = _imported(entrance).intersection(HEAVY)

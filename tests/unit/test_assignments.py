@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tuner.assignments import Assignments
 from tuner.configuration import Settings
+from tuner.coordination.assignments import Assignments
 from workers.contract import LauncherError, Lost, SliceResult
 
 

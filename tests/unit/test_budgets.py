@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tuner.budgets import Budget, Progress
-from tuner.definition import StudyDefinition
+from tuner.coordination.budgets import Budget, Progress
+from tuner.definitions.definition import StudyDefinition
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tuner.definition import parse
+from tuner.definitions.definition import parse
 from workers import devices
 from workers.contract import Resources
 from workers.launchers import machine

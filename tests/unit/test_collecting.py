@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from db.tables import Study
-from tuner.active_study import ActiveStudy
-from tuner.collecting import Running, collect
-from tuner.definition import parse
-from tuner.tried import Attempt
-from tuner.writing import Rows
+from tuner.coordination.active_study import ActiveStudy
+from tuner.coordination.collecting import Running, collect
+from tuner.coordination.tried import Attempt
+from tuner.coordination.writing import Rows
+from tuner.definitions.definition import parse
 from workers.contract import Report, SliceResult
 
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces import Space
-from tuner.definition import StudyDefinition, parse
+from tuner.definitions.definition import StudyDefinition, parse
+from tuner.definitions.study_form import PRUNERS, SAMPLERS, direction_of
 from tuner.errors import InvalidInput, InvalidStudy
 from tuner.names import check_name
-from tuner.study_form import PRUNERS, SAMPLERS, direction_of
 from workers.contract import Resources, Training
 
 UNITS = {"units": {"type": "int", "low": 16, "high": 256}}

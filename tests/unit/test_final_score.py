@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.tables import Trial
-from tuner.definition import StudyDefinition, parse
+from tuner.definitions.definition import StudyDefinition, parse
 from tuner.errors import InvalidStudy
-from tuner.final_score import FinalScore, final_score, ranked, without_test_part
+from tuner.reporting.final_score import FinalScore, final_score, ranked, without_test_part
 
 STUDY = StudyDefinition(name="digits", objective="val_accuracy", direction="maximize")
 SCORES: dict[str, Any] = {

@@ -10,11 +10,11 @@ from threadpoolctl import threadpool_info
 
 from search_spaces import Choice, Fixed, Float, Int, Lambda, Space
 from tests.histories import BRANCHED, FLAT
-from tuner.encoding import Encoding, Floats, keys
-from tuner.expected_improvement import log_expected_improvement
-from tuner.gaussian_process import Hyperparameters, Loss, Posterior, compressed, fit
-from tuner.one_thread import one_thread
-from tuner.points import random_point
+from tuner.samplers.encoding import Encoding, Floats, keys
+from tuner.samplers.expected_improvement import log_expected_improvement
+from tuner.samplers.gaussian_process import Hyperparameters, Loss, Posterior, compressed, fit
+from tuner.samplers.one_thread import one_thread
+from tuner.samplers.points import random_point
 
 GROUPS = [0, 1, 1, 2]  # four columns of three parameters
 LOGS = [0.3, -0.8, 1.1, 0.4, -2.0]

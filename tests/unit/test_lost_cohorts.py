@@ -8,13 +8,13 @@ from collections.abc import Collection
 import pytest
 
 from db.tables import Study
-from tuner import outcomes
-from tuner.active_study import ActiveStudy
-from tuner.collecting import Running, collect
-from tuner.definition import parse
-from tuner.points import random_point
-from tuner.tried import Attempt, Point
-from tuner.writing import Rows
+from tuner.coordination import outcomes
+from tuner.coordination.active_study import ActiveStudy
+from tuner.coordination.collecting import Running, collect
+from tuner.coordination.tried import Attempt, Point
+from tuner.coordination.writing import Rows
+from tuner.definitions.definition import parse
+from tuner.samplers.points import random_point
 from workers.contract import Cause, Ended, Lost, SliceResult
 
 

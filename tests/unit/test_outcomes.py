@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tuner.outcomes import Failure, best_point, interrupted, of_lost
+from tuner.coordination.outcomes import Failure, best_point, interrupted, of_lost
 from workers.contract import CAUSES, Cause, Lost
 
 

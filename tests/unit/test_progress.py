@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from tuner.definition import StudyDefinition, parse
-from tuner.progress import LiveLine, Pace, Snapshot, live
+from tuner.definitions.definition import StudyDefinition, parse
+from tuner.reporting.progress import LiveLine, Pace, Snapshot, live
 
 FULL = Snapshot(planned=40, finished=26, running=2, pruned=19, failed=1, best=(17, 0.0500142), seconds_left=5.4)
 

@@ -13,10 +13,10 @@ import pytest
 from search_spaces import Choice, Fixed, Float, Int, Lambda, Space
 from search_spaces.mlp import mlp
 from tests.histories import BRANCHED, FLAT, SPACES, USABLE, History
-from tuner.costs import cost_of
 from tuner.errors import InvalidInput
-from tuner.points import random_point
-from tuner.sampling import Exhausted, Observation, Proposal, Sampler
+from tuner.samplers.costs import cost_of
+from tuner.samplers.points import random_point
+from tuner.samplers.sampling import Exhausted, Observation, Proposal, Sampler
 
 VARIED = {"flat": ("rate", "l2", "momentum"), "branched": ("l1", "momentum")}
 LIFTABLE = ("learning_rate", "l1", "l2", "dropout")

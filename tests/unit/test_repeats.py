@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.tables import Study
-from tuner.active_study import ActiveStudy
-from tuner.definition import parse
+from tuner.coordination.active_study import ActiveStudy
+from tuner.coordination.repeats import Configurations, estimate, mean_curve, numbers_of, state_of
+from tuner.coordination.tried import Attempt, Point
+from tuner.definitions.definition import parse
 from tuner.errors import InvalidStudy
-from tuner.repeats import Configurations, estimate, mean_curve, numbers_of, state_of
-from tuner.tried import Attempt, Point
 
 STATES = ("queued", "running", "complete", "pruned", "failed", "cancelled")
 NUMBERS = st.floats(-1e6, 1e6)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from search_spaces import Choice, Float, Int, Lambda, Space
 from tests.histories import BRANCHED, FLAT, SPACES, USABLE, History
 from tuner.errors import InvalidInput
-from tuner.points import random_point
-from tuner.sampling import Exhausted, Observation, Sampler, available, trial_seed
+from tuner.samplers.points import random_point
+from tuner.samplers.sampling import Exhausted, Observation, Sampler, available, trial_seed
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -229,7 +229,7 @@ def test_what_is_unknown_or_not_installed_is_named(monkeypatch: pytest.MonkeyPat
 
 def test_optuna_is_imported_only_when_a_sampler_is_made() -> None:
     program = (
-        "import sys, tuner.sampling, tuner.stopping, tuner.budgets; "
+        "import sys, tuner.samplers.sampling, tuner.pruners.stopping, tuner.coordination.budgets; "
         "print([name for name in ('optuna', 'numpy', 'scipy', 'cmaes') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from search_spaces import Choice, Fixed, Float, Int, Lambda, Space
-from tuner.sampling import Exhausted, Observation, Sampler
-from tuner.sequences import GRID_POINTS, sobol
+from tuner.samplers.sampling import Exhausted, Observation, Sampler
+from tuner.samplers.sequences import GRID_POINTS, sobol
 
 
 @pytest.mark.parametrize("seed", [0, 12345])

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from db.tables import Artifact, Trial
-from tuner.definition import StudyDefinition
+from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput
-from tuner.simplest import Simplest, judged
+from tuner.promoting.simplest import Simplest, judged
 
 BEST = [0.2, 0.4, 0.1, 0.3]
 

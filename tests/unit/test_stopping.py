@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import InvalidInput
-from tuner.rungs import FEW, Rung
-from tuner.stopping import RULES, SHOWN_RIVALS, Hyperband, Rule, rule
+from tuner.pruners.rungs import FEW, Rung
+from tuner.pruners.stopping import RULES, SHOWN_RIVALS, Hyperband, Rule, rule
 
 Direction = Literal["minimize", "maximize"]
 DIRECTIONS: tuple[Direction, Direction] = ("minimize", "maximize")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tuner.definition import parse
+from tuner.definitions.definition import parse
+from tuner.definitions.study_file import LARGEST, read
 from tuner.errors import InvalidStudy
-from tuner.study_file import LARGEST, read
 
 GOOD = "name: digits\ndata: examples.digits:load\nspace: {family: mlp}\n"
 

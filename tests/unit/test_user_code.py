@@ -18,7 +18,7 @@ import pytest
 
 from tuner import user_code as of_studies
 from tuner.configuration import Settings
-from tuner.definition import parse
+from tuner.definitions.definition import parse
 from tuner.errors import InvalidStudy
 from workers import user_code
 from workers.contract import LauncherError

@@ -15,7 +15,7 @@ from tuner.cli.summaries import counted
 if TYPE_CHECKING:
     from db.engine import Database
     from tuner.configuration import Settings
-    from tuner.promotion import PromotedVersion
+    from tuner.promoting.promotion import PromotedVersion
 
 
 @click.group(cls=Group)
@@ -47,8 +47,8 @@ def promote(
     It is exported, verified in a process of its own, and becomes the next version of the model. The last line is
     the path of the version's folder.
     """
-    from tuner import promotion
     from tuner.configuration import Settings
+    from tuner.promoting import promotion
 
     settings = Settings.load()
     if simplest and trial is not None:
@@ -88,7 +88,7 @@ def _refit(version: PromotedVersion) -> str | None:
 
 
 def _simplest(database: Database, settings: Settings, study: str) -> int:
-    from tuner.simplest import simplest
+    from tuner.promoting.simplest import simplest
 
     click.echo("Comparing smaller models with the best one on the validation rows ...", err=True)
     found = simplest(database, settings, study)
@@ -101,7 +101,7 @@ def _simplest(database: Database, settings: Settings, study: str) -> int:
 @output_option
 def list_models(name: str | None, output: str) -> None:
     """Every version of every model, or of NAME."""
-    from tuner import registry
+    from tuner.promoting import registry
 
     database = opened_if_there() if name is None else opened()
     entries = [] if database is None else registry.versions(database, name)
@@ -118,7 +118,7 @@ def list_models(name: str | None, output: str) -> None:
 @click.option("--alias", default="champion", show_default=True, help="The alias that goes back.")
 def rollback(name: str, alias: str) -> None:
     """Point the alias back at the version it had before; once more, at the one before that."""
-    from tuner import registry
+    from tuner.promoting import registry
 
     left, number = registry.rollback(opened(), name, alias)
     click.echo(f"{alias!r} of model {name!r} points at version {number} again (it was {left}).")
@@ -130,7 +130,7 @@ def rollback(name: str, alias: str) -> None:
 @click.option("--alias", default="champion", show_default=True, help="The alias that moves; it may be new.")
 def move_alias(name: str, version: int, alias: str) -> None:
     """Point an alias of the model NAME at a VERSION."""
-    from tuner import registry
+    from tuner.promoting import registry
 
     left = registry.point(opened(), name, version, alias)
     was = "" if left in (None, version) else f" (it was {left})"

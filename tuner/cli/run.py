@@ -16,7 +16,7 @@ from tuner.cli.output import output_option
 from tuner.cli.summaries import counted, show_summary
 
 if TYPE_CHECKING:
-    from tuner.promotion import PromotedVersion
+    from tuner.promoting.promotion import PromotedVersion
     from tuner.study import Study
 
 FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -59,8 +59,8 @@ def run(file: Path, model: str | None, workers: int | None, launcher: str | None
 def study_from_file(file: Path, **overrides: Any) -> Study:
     """The study that a file describes, with the settings of the environment."""
     from tuner.configuration import Settings
+    from tuner.definitions.study_file import read
     from tuner.study import Study
-    from tuner.study_file import read
 
     definition, settings = read(file), Settings.load(**overrides)
     # User code lies beside the file that names it, or where the command was typed.
@@ -69,7 +69,7 @@ def study_from_file(file: Path, **overrides: Any) -> Study:
 
 
 def _promote(study: Study, model: str) -> PromotedVersion:
-    from tuner import promotion, registry
+    from tuner.promoting import promotion, registry
 
     standing = promotion.standing(study.database, study.name, model)
     if standing is not None:

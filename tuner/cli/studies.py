@@ -16,7 +16,7 @@ from tuner.cli.run import FILE, study_from_file
 from tuner.cli.summaries import NOBODY, one_line, show_summary, unserved
 
 if TYPE_CHECKING:
-    from tuner.results import StudySummary
+    from tuner.reporting.results import StudySummary
 
 NAME = click.argument("name")
 
@@ -86,7 +86,7 @@ def list_studies(output: str) -> None:
 @output_option
 def show(name: str, output: str) -> None:
     """One study: state, trials, best parameters."""
-    from tuner import results
+    from tuner.reporting import results
 
     show_summary(results.summary(opened(), name), output)
 
@@ -100,8 +100,8 @@ def score(name: str, output: str) -> None:
     These rows had no part in choosing it, so that is the quality to expect. Each reading of them is counted; asked
     again, the command tells what was read.
     """
-    from tuner import scoring
     from tuner.configuration import Settings
+    from tuner.promoting import scoring
 
     settings = Settings.load()
     final = scoring.score(opened(settings), settings, name)
@@ -120,8 +120,8 @@ def simplest(name: str, output: str) -> None:
     The best trial and the best one of each smaller size are compared on the validation rows. As good is what is worse
     by no more than one standard error of the difference. Promote it: tuner model promote NAME --simplest
     """
-    from tuner import simplest
     from tuner.configuration import Settings
+    from tuner.promoting import simplest
 
     settings = Settings.load()
     database = opened(settings)
@@ -148,7 +148,7 @@ def report(name: str, file: Path | None) -> None:
 
     The page needs no network and no server. It shows the study as it stands, also while it runs.
     """
-    from tuner import report
+    from tuner.reporting import report
 
     path = report.write(opened(), name, file)
     click.echo(f"The report of study {name!r} is written; open it in a browser:", err=True)
@@ -165,7 +165,7 @@ def tensorboard(name: str, folder: Path | None, output: str) -> None:
     They are written to FOLDER, by default NAME-tensorboard, and show the study as it stands, also while it runs. Asked
     again, the command replaces them.
     """
-    from tuner import tensorboard_logs
+    from tuner.reporting import tensorboard_logs
 
     logs = tensorboard_logs.write(opened(), name, folder)
     if output == "json":

@@ -11,8 +11,8 @@ import click
 from tuner.cli.output import duration, emit_fields, emit_json, short
 
 if TYPE_CHECKING:
-    from tuner.promotion import PromotedVersion
-    from tuner.results import StudySummary
+    from tuner.promoting.promotion import PromotedVersion
+    from tuner.reporting.results import StudySummary
 
 
 def counted(number: int, noun: str) -> str:
@@ -117,7 +117,7 @@ def _final(now: StudySummary) -> str | None:
 
 
 def _coordinator(now: StudySummary) -> str | None:
-    from tuner.results import process_words
+    from tuner.reporting.results import process_words
     from tuner.verbs import OVER
 
     if now.state in OVER:

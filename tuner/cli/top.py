@@ -83,7 +83,7 @@ class Pages:
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """A study in each row, under HEADINGS."""
-        from tuner.results import process_words
+        from tuner.reporting.results import process_words
 
         for study in self.studies:
             counts = [study.counts.get(state, 0) for state in ("running", "queued", "pruned", "failed")]

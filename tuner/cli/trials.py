@@ -26,7 +26,7 @@ def trial() -> None:
 @output_option
 def list_trials(study: str, state: str | None, output: str) -> None:
     """Every trial of STUDY, with parameters and value."""
-    from tuner import results
+    from tuner.reporting import results
 
     found = [item for item in results.trial_results(opened(), study) if state in (None, item.state)]
     if output == "json":
@@ -46,7 +46,7 @@ def list_trials(study: str, state: str | None, output: str) -> None:
 @output_option
 def show(study: str, number: int, output: str) -> None:
     """One trial: parameters, attempts, metrics by epoch."""
-    from tuner import explanations
+    from tuner.reporting import explanations
 
     story = explanations.trial_story(opened(), study, number)
     if output == "json":
@@ -72,7 +72,7 @@ def explain(study: str, number: int, output: str) -> None:
 
     Shows every decision with its threshold and rivals, and the cause where the trial failed.
     """
-    from tuner import explanations
+    from tuner.reporting import explanations
 
     story = explanations.trial_story(opened(), study, number)
     if output == "json":
@@ -94,7 +94,8 @@ def explain(study: str, number: int, output: str) -> None:
 @NUMBER
 def cancel(study: str, number: int) -> None:
     """End a trial now. It counts as cancelled, and what it reported is kept."""
-    from tuner import results, verbs
+    from tuner import verbs
+    from tuner.reporting import results
 
     database = opened()
     asked = verbs.cancel_trial(database, study, number)

@@ -85,9 +85,9 @@ def delete(name: str, yes: bool) -> None:
 
     Refused while a coordinator runs it, and where a promoted model comes from it.
     """
-    from tuner import results
     from tuner.configuration import Settings
     from tuner.removal import delete_study
+    from tuner.reporting import results
 
     settings = Settings.load()
     database = opened(settings)
@@ -133,7 +133,8 @@ def _change(text: str) -> tuple[str, object]:
 
 
 def _ask(name: str, verb: Verb, meaning: str) -> None:
-    from tuner import results, verbs
+    from tuner import verbs
+    from tuner.reporting import results
 
     database = opened()
     asked = verbs.ask(database, name, verb)

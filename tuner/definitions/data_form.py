@@ -1,0 +1,220 @@
+"""The `data` of a study as a person writes it, checked as far as that needs no reading of the data itself.
+
+What it becomes is a plain dictionary with every default spelled out: `workers.data` reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuner.definitions.fields import Fields, is_number, told
+from tuner.names import brief, near, visible
+
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz")
+OF_FUNCTION = ("function", "task", "validation", "test", "held_back", "seed")
+OF_TABLE = (
+    "path", "target", "task", "validation", "test", "held_back", "exclude", "features", "categories", "weight", "seed",
+)  # fmt: skip
+TASKS = ("regression", "classification")
+SHARE = 0.2  # of the rows, for validation and for the test, unless said otherwise
+MOST_SHARED = 0.9  # of the rows, so that some remain to learn from
+MOST_HELD_BACK = 0.5  # of the validation rows: trials are ranked by the others
+
+_SYNONYMS = {
+    "file": "path",
+    "train": "path",
+    "label": "target",
+    "labels": "target",
+    "y": "target",
+    "valid": "validation",
+    "validation_split": "validation",
+    "test_split": "test",
+    "holdout": "held_back",
+    "hold_back": "held_back",
+    "drop": "exclude",
+    "ignore": "exclude",
+    "columns": "features",
+    "categorical": "categories",
+    "weights": "weight",
+    "sample_weight": "weight",
+    "random_state": "seed",
+    "loader": "function",
+}
+
+
+def read_data(form: Fields, base: Path) -> dict[str, Any] | None:
+    """The field `data` of a study's form, every default spelled out; None where it is absent or wrong.
+
+    A text is a function ("module:function") or, by its suffix, a file. Paths are resolved against `base`.
+    """
+    given = form.raw("data")
+    if given is None:
+        return None
+    if callable(given) or (isinstance(given, str) and not _is_file_name(given)):
+        function = form.entry_point("data", "module:function")
+        given = None if function is None else {"function": function}
+    elif isinstance(given, (str, Path)):
+        given = {"path": given}
+    elif not isinstance(given, Mapping):
+        form.wrong("data", "expected {path: train.csv, target: COLUMN}, or the text 'module:function'.")
+        given = None
+    if given is None:
+        return None
+    data = Fields(given, form.problems, "data.")
+    return _function(data) if "function" in data else _table(data, base)
+
+
+def _function(data: Fields) -> dict[str, Any]:
+    meant_for_files = [key for key in OF_TABLE if key in data and key not in OF_FUNCTION]
+    for key in meant_for_files:
+        data.problems.append(f"{data.path(key)} belongs to a file, but `data.function` is given: keep one of the two.")
+    data.only([*OF_FUNCTION, *meant_for_files], _SYNONYMS)
+    if data.raw("function") is None:
+        data.wrong("function", "expected 'module:function'.")
+    return {
+        "function": data.entry_point("function", "module:function"),
+        "task": _task(data),
+        "validation": _part(data, "validation", None),
+        **_test(data, None),
+        "seed": data.whole("seed", 0, 0, 2**32 - 1),
+    }
+
+
+def _table(data: Fields, base: Path) -> dict[str, Any]:
+    data.only(OF_TABLE, _SYNONYMS)
+    path = _path(data, "path", base)
+    if "path" not in data:
+        data.problems.append("`data.path` is missing: expected the file to learn from, or `data.function`.")
+    target = data.text("target", None, "the name of the column to predict")
+    if target is None and path is not None and not path.endswith(".npz") and data.raw("target") is None:
+        data.problems.append("`data.target` is missing: expected the name of the column to predict.")
+    form = {
+        "path": path,
+        "target": target,
+        "task": _task(data),
+        "validation": _part(data, "validation", base),
+        **_test(data, base),
+        "exclude": data.texts("exclude", "column names"),
+        "features": data.texts("features", "column names") or None,
+        "categories": data.texts("categories", "column names"),
+        "weight": data.text("weight", None, "the name of a column"),
+        "seed": data.whole("seed", 0, 0, 2**32 - 1),
+    }
+    _agree(data, form)
+    return form
+
+
+def _task(data: Fields) -> str | None:
+    if data.raw("task") in (None, "auto"):
+        return None
+    return data.one_of("task", "", TASKS, {"classify": "classification", "regress": "regression"})
+
+
+def _part(data: Fields, key: str, base: Path | None) -> str | float | None:
+    """A part of the rows: a share of them, another file (where `base` is given), or none for the test."""
+    if key not in data:
+        return SHARE
+    value = data.raw(key)
+    if value is None and key == "test":
+        return None
+    if key == "validation" and (value is None or (is_number(value) and value == 0)):
+        data.wrong(key, "a study needs validation rows: expected a share of the rows such as 0.2, or a file.")
+        return None
+    if base is not None and (isinstance(value, Path) or (isinstance(value, str) and _is_file_name(value))):
+        return _path(data, key, base)
+    if is_number(value) and 0 < value <= MOST_SHARED:
+        return float(value)
+    others = " or a file" * (base is not None) + " or null for none" * (key == "test")
+    data.wrong(key, f"expected a share of the rows above 0 and at most {MOST_SHARED}{others}.")
+    return None
+
+
+def _test(data: Fields, base: Path | None) -> dict[str, Any]:
+    """The test part: rows of its own, or a share of the validation rows that is held back from ranking."""
+    held_back = data.number_or_none("held_back", 0.0, MOST_HELD_BACK, above=True)
+    if held_back is not None and data.raw("test") is not None:
+        data.problems.append(
+            f"{data.path('held_back')} makes a test part of validation rows, and `data.test` is given: keep one."
+        )
+    test = _part(data, "test", base) if held_back is None or "test" in data else None
+    return {"test": test, "held_back": held_back}
+
+
+def _agree(data: Fields, form: dict[str, Any]) -> None:
+    """Mistakes that only show between two fields."""
+    if (form["path"] or "").lower().endswith(".npz"):
+        for key in ("target", "exclude", "features", "categories", "weight"):
+            if form[key]:
+                data.problems.append(f"`data.{key}` names columns, and an .npz file has none: remove it.")
+    shares = [form[key] for key in ("validation", "test") if isinstance(form[key], float)]
+    if sum(shares) > MOST_SHARED:
+        data.problems.append(
+            f"`data.validation` and `data.test` take {sum(shares):g} of the rows together; "
+            f"expected at most {MOST_SHARED}, so that rows to learn from remain."
+        )
+    for key in ("exclude", "features", "categories"):
+        for special in ("target", "weight"):
+            if form[special] is not None and form[special] in (form[key] or []):
+                column = brief(form[special])
+                data.problems.append(f"`data.{key}` names {column}, which is also `data.{special}`: remove one.")
+    for column in sorted(set(form["exclude"]) & set((form["features"] or []) + form["categories"])):
+        data.problems.append(f"`data.exclude` names {brief(column)}, which is also used as a feature: remove one.")
+    if form["weight"] is not None and form["weight"] == form["target"]:
+        data.problems.append(f"`data.weight` and `data.target` are both {brief(form['weight'])}: expected two columns.")
+
+
+def _path(data: Fields, key: str, base: Path) -> str | None:
+    """The absolute path of an existing, readable, non-empty file of a known format."""
+    given = data.raw(key)
+    if not isinstance(given, (str, Path)) or not str(given) or "\0" in str(given):
+        if key in data:
+            data.wrong(key, f"expected the path of a {_formats()} file.")
+        return None
+    try:
+        path = base.joinpath(Path(given).expanduser()).resolve()
+    except (OSError, RuntimeError):  # an unknown user after `~`, or links that lead in a circle
+        data.wrong(key, "which leads nowhere; expected the path of a file.")
+        return None
+    problem = _file_problem(path)
+    if problem is not None:
+        data.problems.append(f"{data.path(key)} is {told(str(given))}, {problem}")
+        return None
+    return str(path)
+
+
+def _file_problem(path: Path) -> str | None:
+    try:
+        if path.is_dir():
+            return f"which is a folder; expected a {_formats()} file." + _inside(path)
+        if not path.exists():
+            return f"but there is no file {str(path)!r}.{_beside(path)}"
+        if not os.access(path, os.R_OK):
+            return f"but {str(path)!r} may not be read by this user; change its permissions."
+        if path.stat().st_size == 0:
+            return "but that file is empty; expected rows to learn from."
+    except OSError as error:
+        return f"which cannot be looked at: {error.strerror}."
+    return None if _is_file_name(path.name) else f"whose format is unknown; expected a {_formats()} file."
+
+
+def _beside(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f" Its folder {str(folder)!r} does not exist either."
+    return near(path.name, [item.name for item in folder.iterdir()][:10_000])
+
+
+def _inside(folder: Path) -> str:
+    files = sorted(item.name for item in folder.iterdir() if _is_file_name(item.name))[:5]
+    return f" It holds {', '.join(map(visible, files))}." if files else ""
+
+
+def _is_file_name(given: str) -> bool:
+    return given.lower().endswith(SUFFIXES)
+
+
+def _formats() -> str:
+    return ", ".join(SUFFIXES[:-1]) + " or " + SUFFIXES[-1]

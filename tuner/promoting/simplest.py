@@ -1,0 +1,155 @@
+"""The razor: of the models that are as good as the best one on the validation rows, the one with the fewest weights.
+
+The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, "Classification and Regression Trees", section
+3.4.3), on differences: the candidates are scored on the same groups of rows. How their differences from the best one
+spread gives the standard error of the whole difference, and a simpler model is as good where it is worse by no more
+than that. Rows that are hard are hard for both models and cancel, so a difference is known better than either score.
+
+The best one was chosen among many by these very rows, which flatters it more than the others: the rule errs on the side
+of the larger model. The test part is not read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from db import artifacts, configurations
+from db.engine import Database
+from db.tables import Artifact, Trial
+from tuner.configuration import Settings
+from tuner.coordination.housekeeping import best_of_each_size
+from tuner.coordination.repeats import estimate
+from tuner.definitions.definition import StudyDefinition
+from tuner.errors import InvalidInput
+from tuner.promoting.model_processes import compare_models
+from tuner.promoting.promotion import Choice, choose
+from tuner.user_code import with_code
+
+Scores = Mapping[str, Sequence[float]]
+"""What a model scores on each group of validation rows, by metric."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial whose model is smaller than those of all better trials, beside the best one."""
+
+    trial: int
+    params: dict[str, Any]
+    weights: int  # numbers in its model
+    value: float  # its objective
+    worse_by: float  # than the best one; negative: better, as a single one of several repeats may be
+    standard_error: float  # of `worse_by`, from the spread over groups of validation rows
+    as_good: bool  # worse by no more than that
+
+
+@dataclass(frozen=True)
+class Simplest:
+    """Which trial to take where of models that are as good the simplest is wanted."""
+
+    study: str
+    objective: str
+    best: int  # number of the best trial
+    trial: int  # number of the simplest that is as good; that of the best where there is none
+    candidates: tuple[Candidate, ...]  # the best one first, then by size
+    sentence: str  # for a person
+
+
+def simplest(database: Database, settings: Settings, study: str) -> Simplest:
+    """The simplest of a study's models that are as good as its best one, as far as the validation rows can tell.
+
+    Compared are the best trial and the best one of each smaller size, in powers of two of the number of weights.
+
+    Raises:
+        UnknownName: no such study.
+        NothingToPromote: no completed trial with a finite objective, or its model was not kept.
+        InvalidInput: its models cannot be compared.
+        PromotionFailed: the process that compares them failed.
+    """
+    choice = choose(database, study, None)
+    _require_comparable(choice)
+    with database.read() as s:
+        definition, asked = choice.definition, artifacts.with_models(choice.study.id)
+        kept = configurations.best(s, choice.study.id, definition.direction, definition.repeats, None, asked)
+        models = [(trial, artifact) for trial in best_of_each_size(kept) if (artifact := artifacts.model(s, trial.id))]
+    own = with_code(database, settings, choice.study)
+    scores = compare_models(definition, models, own) if models[1:] else [{}]
+    return judged(definition, models, scores)
+
+
+def judged(definition: StudyDefinition, models: Sequence[tuple[Trial, Artifact]], scores: Sequence[Scores]) -> Simplest:
+    """What the scores say. Pure.
+
+    Args:
+        definition: the study's.
+        models: the best trial first, then ones of ever smaller models.
+        scores: of each of them; not looked at where the best one is the only one.
+
+    Raises InvalidInput where they hold too little to tell.
+    """
+    best = models[0][0]
+    candidates = [_candidate(definition, best, best, 0.0)]
+    for (trial, _), found in zip(models[1:], scores[1:], strict=True):
+        error = _standard_error(definition, trial.number, scores[0], found)
+        candidates.append(_candidate(definition, trial, best, error))
+    simple = [item for item in candidates if item.as_good][-1]
+    return Simplest(
+        study=definition.name,
+        objective=definition.objective,
+        best=candidates[0].trial,
+        trial=simple.trial,
+        candidates=tuple(candidates),
+        sentence=_sentence(definition.objective, candidates, simple),
+    )
+
+
+def _require_comparable(choice: Choice) -> None:
+    study, trial = choice.study.name, choice.trial.number
+    by_hand = f"Choose by hand: tuner model promote {study} --trial N"
+    if choice.definition.loop is not None:
+        raise InvalidInput(
+            f"The loop of study {study!r} brings its own data: nobody else can compare models. {by_hand}"
+        )
+    if choice.trial.weights is None:
+        raise InvalidInput(f"How many weights trial {trial} of study {study!r} has was not noted. {by_hand}")
+
+
+def _standard_error(definition: StudyDefinition, number: int, best: Scores, other: Scores) -> float:
+    """Of the mean of a trial's differences from the best one."""
+    metric = definition.objective.removeprefix("val_")
+    differences = [its - bests for its, bests in zip(other.get(metric, ()), best.get(metric, ()), strict=False)]
+    if len(differences) < 2 or not all(map(math.isfinite, differences)):
+        raise InvalidInput(
+            f"Study {definition.name!r}: its validation part gives no finite {metric!r} of trial {number} on two "
+            "groups of rows, so nothing says how far a difference may be off."
+        )
+    return estimate(differences).standard_error or 0.0
+
+
+def _candidate(definition: StudyDefinition, trial: Trial, best: Trial, standard_error: float) -> Candidate:
+    value, of_best = float(trial.value or 0.0), float(best.value or 0.0)
+    worse_by = of_best - value if definition.direction == "maximize" else value - of_best
+    return Candidate(
+        trial=trial.number,
+        params=trial.params,
+        weights=trial.weights or 0,
+        value=value,
+        worse_by=worse_by,
+        standard_error=standard_error,
+        as_good=worse_by <= standard_error,
+    )
+
+
+def _sentence(objective: str, candidates: Sequence[Candidate], simple: Candidate) -> str:
+    best = candidates[0]
+    if simple is best:
+        others = "is as good on the validation rows" if candidates[1:] else "was kept"
+        return f"Trial {best.trial}, the best, has {best.weights:,} weights, and no smaller model {others}."
+    worse = "worse" if simple.worse_by > 0 else "better"
+    return (
+        f"Trial {simple.trial} has {simple.weights:,} weights where trial {best.trial}, the best, has "
+        f"{best.weights:,}, and its {objective} is {worse} by {abs(simple.worse_by):.2g} ± "
+        f"{simple.standard_error:.2g} on the validation rows: as good, as far as these can tell."
+    )

@@ -1,0 +1,118 @@
+"""Why a trial became what it is, read from its rows: attempts, reports, decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from db import decisions, reports, trials
+from db.engine import Database
+from db.tables import Attempt, Decision, Report
+from tuner.reporting.results import TrialResult, study_row, trial_result
+
+
+@dataclass(frozen=True)
+class AttemptStory:
+    """One attempt at a trial."""
+
+    token: int
+    worker: str
+    cause: str | None
+    process_end: str | None  # how its worker's process ended under it, e.g. "by signal SIGKILL"
+    trained: str | None  # how its worker trained it, in words; None: it has not said so
+    line: str  # when, where and how it ended, in words
+    log: str
+
+
+@dataclass(frozen=True)
+class EpochStory:
+    """What was reported after one epoch."""
+
+    epoch: int
+    metrics: dict[str, float]
+    seconds: float
+    token: int
+
+
+@dataclass(frozen=True)
+class DecisionStory:
+    """One decision at a rung, with what it was taken against."""
+
+    epoch: int
+    action: str
+    rule: str
+    value: float | None
+    threshold: float | None
+    rivals: list[tuple[int, float]]  # trial number, objective; the best of them
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrialStory:
+    """Everything that is known about one trial."""
+
+    result: TrialResult
+    seed: int
+    attempts: list[AttemptStory] = field(default_factory=list)
+    reports: list[EpochStory] = field(default_factory=list)
+    decisions: list[DecisionStory] = field(default_factory=list)
+
+
+def trial_story(database: Database, study: str, number: int) -> TrialStory:
+    """Read a trial's rows. Raises UnknownName."""
+    result = trial_result(database, study, number)
+    row = study_row(database, study)
+    with database.read() as s:
+        trial = trials.get(s, row.id, number)
+        if trial is None:
+            raise LookupError(number)
+        return TrialStory(
+            result,
+            trial.seed,
+            [_attempt(item) for item in trials.attempts(s, trial.id)],
+            [_report(item) for item in reports.curve(s, trial.id)],
+            [_decision(item) for item in decisions.of(s, trial.id)],
+        )
+
+
+def explain(story: TrialStory) -> list[str]:
+    """A few sentences: what happened to the trial, and which decision or cause it was."""
+    result = story.result
+    head = f"Trial {result.number} is {result.state}"
+    if result.value is not None:
+        head += f" with {result.value:.6g} at epoch {result.best_epoch}"
+    sentences = [f"{head}, after {result.epochs} epoch{'s' if result.epochs != 1 else ''}."]
+    if result.message:
+        sentences.append(result.message)
+    if result.cause:
+        sentences.append(f"Cause: {result.cause}.")
+    if len(story.attempts) > 1:
+        sentences.append(f"It took {len(story.attempts)} attempts:")
+        sentences += [f"  attempt {attempt.token}: {attempt.line}" for attempt in story.attempts]
+    log = next((attempt.log for attempt in reversed(story.attempts) if attempt.log), "")
+    return [*sentences, *(["Last lines of its log:", log] if log and result.state == "failed" else [])]
+
+
+def _attempt(row: Attempt) -> AttemptStory:
+    parts = [f"started {row.started_at.astimezone():%Y-%m-%d %H:%M:%S}"]
+    if row.resumed_from:
+        parts.append(f"resumed from epoch {row.resumed_from}")
+    if row.ended_at is not None:
+        parts.append(f"ended after {(row.ended_at - row.started_at).total_seconds():.1f} s")
+    if row.cause:
+        parts.append(f"{row.cause}: {row.message}")
+    how, line = (row.process_end, row.trained), ", ".join(parts)
+    return AttemptStory(row.token, row.worker, row.cause, *how, line, row.log or "")
+
+
+def _report(row: Report) -> EpochStory:
+    return EpochStory(row.epoch, row.metrics, row.seconds, row.token)
+
+
+def _decision(row: Decision) -> DecisionStory:
+    rivals: list[tuple[int, float]] = [(int(number), float(value)) for number, value in _pairs(row.rivals)]
+    return DecisionStory(row.epoch, row.action, row.rule, row.value, row.threshold, rivals, row.reason)
+
+
+def _pairs(rivals: Any) -> list[tuple[Any, Any]]:
+    return [tuple(pair) for pair in rivals or []]

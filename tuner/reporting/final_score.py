@@ -1,0 +1,121 @@
+"""The honest number: what the winner scores on rows that had no part in choosing it, beside the score that chose it.
+
+The best of many validation scores is too good: it won by its quality and by luck on these rows, and the more trials
+there were, the more by luck. The test part has chosen nothing, so what the winner scores there is what to expect.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from db import events, reports
+from db.engine import Session
+from db.tables import Trial
+from tuner.definitions.definition import StudyDefinition
+
+READ = "test_part_read"  # the event that counts a reading of the test part, and keeps what came of it
+BEYOND_CHANCE = 2.0  # standard errors of a difference: chance alone makes one in 44 look so much worse
+
+
+@dataclass(frozen=True)
+class FinalScore:
+    """The winner's score on unseen rows, beside the one that chose it."""
+
+    objective: str
+    trial: int
+    chosen_by: float  # its objective, on the validation rows
+    among: int  # configurations that it was chosen among
+    value: float  # the same metric on the test rows
+    standard_error: float | None  # of `value`, computed from the rows; None where that is not known
+    rows: int | None  # in the test part, where that is known
+    flattered: bool | None  # whether `value` is worse by more than chance; None where standard errors are not known
+    sentence: str  # all of it, for a person
+
+
+def final_score(definition: StudyDefinition, trial: Trial, among: int, scores: Mapping[str, Any]) -> FinalScore | None:
+    """What the scores of a trial's model say about its objective; None where they do not hold it.
+
+    Args:
+        trial: complete, with a finite value.
+        among: configurations that were ranked.
+        scores: as workers/export.py answers: `test`, `standard_errors` and `rows` by part; any of them may be absent.
+    """
+    metric = definition.objective.removeprefix("val_")
+    value, chosen_by = (scores.get("test") or {}).get(metric), trial.value
+    if chosen_by is None or value is None or not math.isfinite(value):
+        return None
+    error, other = (_errors(scores, part).get(metric) for part in ("test", "validation"))
+    worse = value - chosen_by if definition.direction == "minimize" else chosen_by - value
+    flattered = None if error is None or other is None else worse > BEYOND_CHANCE * math.hypot(error, other)
+    rows = scores.get("rows", {}).get("test")
+    return FinalScore(
+        objective=definition.objective,
+        trial=trial.number,
+        chosen_by=chosen_by,
+        among=among,
+        value=value,
+        standard_error=error,
+        rows=rows,
+        flattered=flattered,
+        sentence=_sentence(definition.objective, chosen_by, among, value, error, rows, flattered),
+    )
+
+
+def found(s: Session, definition: StudyDefinition, trial: Trial, among: int) -> FinalScore | None:
+    """The final score that was read last for a trial, without reading the test part; None where it never was.
+
+    A loop that owns its data says it by itself: a metric `test_loss` beside its objective `val_loss`.
+    """
+    if definition.loop is not None:
+        best = next((report for report in reports.curve(s, trial.id) if report.epoch == trial.best_epoch), None)
+        reported = {} if best is None else best.metrics
+        test = {name.removeprefix("test_"): value for name, value in reported.items() if name.startswith("test_")}
+        return final_score(definition, trial, among, {"test": test})
+    event = events.latest(s, READ, trial.id)
+    return None if event is None else final_score(definition, trial, among, event.data)
+
+
+def ranked(counts: Mapping[str, int], repeats: int) -> int:
+    """How many configurations a study has compared. `counts`: its trials per state."""
+    return math.ceil((counts.get("complete", 0) + counts.get("pruned", 0)) / repeats)
+
+
+def without_test_part(checked: dict[str, Any], *, loop: bool) -> str | None:
+    """Why a study has no rows for a final score, and how the next one gets some; None where it has a test part.
+
+    `checked`: the report of its dry run.
+    """
+    if loop:
+        return "its loop reported no metric such as test_loss beside its objective val_loss."
+    if "test" in checked.get("data", {}).get("rows", {}):
+        return None
+    return "every validation row chose it. In the next study `data.held_back: 0.33` keeps a third of them for this."
+
+
+def _errors(scores: Mapping[str, Any], part: str) -> Mapping[str, float]:
+    return scores.get("standard_errors", {}).get(part) or {}
+
+
+def _sentence(
+    objective: str,
+    chosen_by: float,
+    among: int,
+    value: float,
+    error: float | None,
+    rows: int | None,
+    flattered: bool | None,
+) -> str:
+    on = f"{rows} rows" if rows is not None else "the test rows"
+    about = "" if error is None else f" ± {error:.2g}"
+    verdict = {
+        True: ": worse by more than chance. Expect the latter.",
+        False: ": no worse than by chance. Expect the latter.",
+        None: ". Expect the latter.",
+    }[flattered]
+    return (
+        f"{objective} is {chosen_by:.4g} on the rows that chose it among {among}, and {value:.4g}{about} on {on} that "
+        f"had no part in it{verdict}"
+    )
