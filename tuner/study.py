@@ -94,7 +94,7 @@ class Study:
             InvalidStudy: the dry run found mistakes; nothing was stored.
             StudyExists: another study has this name.
             StudyBusy: another coordinator is running it.
-            StudyFailed: too many of its trials failed.
+            StudyFailed: too many of its trials failed, or its sampler did.
             KeyboardInterrupt: running it again resumes it.
         """
         from tuner.reporting.progress import live
@@ -137,7 +137,7 @@ class Study:
 
         Raises:
             TimeoutError: the study was not over in time.
-            StudyFailed: too many of its trials failed.
+            StudyFailed: too many of its trials failed, or its sampler did.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while (now := self.summary()).state not in verbs.OVER:

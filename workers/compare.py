@@ -25,8 +25,6 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
 
     The test part is not read. Raises what is in the way.
     """
-    import keras
-
     from workers.penalty import PenaltySplit
     from workers.scoring import group_scores
 
@@ -34,14 +32,13 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     if training.data is None:
         raise DataError(f"Study {training.study!r} names no data to compare its trials on.")
     store, parts = ArtifactStore(request["artifact_root"]), load(training.data, training.import_paths)
-    groups = []
+    models = []
     for trial in request["trials"]:
         folder = store.verify(trial["key"], trial["sha256"])
         same_preprocessing(parts, folder)
         model = rebuilt(training, folder, trial, parts)
-        groups.append(group_scores(model, parts.validation, PenaltySplit(model)))
-        keras.backend.clear_session()
-    return {"groups": groups}
+        models.append((model, PenaltySplit(model)))
+    return {"groups": group_scores(models, parts.validation)}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ each group.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,25 +43,28 @@ def evaluate(model: Any, parts: Mapping[str, Part | None]) -> tuple[dict[str, An
         try:
             metrics = model.evaluate(Feed(part, part, 1, 0).validation, return_dict=True, verbose=0)
             scores[name] = {**numbers_of(metrics), **split.take()}
-            errors[name] = _standard_errors(group_scores(model, part, split))
+            [groups] = group_scores([(model, split)], part)
+            errors[name] = _standard_errors(groups)
         except Exception as error:  # a model with a train step of its own need not be able to evaluate
             notes.append(f"The model could not be evaluated on the {name} part: {sentence_of(error)}")
     return {**scores, "standard_errors": errors}, notes
 
 
-def group_scores(model: Any, part: Part, split: PenaltySplit) -> dict[str, list[float]]:
-    """By metric what the model scores on each group of the part's rows: the same groups for every model.
+def group_scores(models: Sequence[tuple[Any, PenaltySplit]], part: Part) -> list[dict[str, list[float]]]:
+    """What each of the models scores on each group of the part's rows, by metric.
 
-    `split`: made for the model.
+    One pass over the rows for all of them: a dataset that shuffles gives other groups in the next.
     """
-    if model.steps_per_execution != 1:  # a group is one batch, whatever was compiled
-        model.steps_per_execution, model.test_function = 1, None
-    found: dict[str, list[float]] = {}
+    for model, _ in models:
+        if model.steps_per_execution != 1:  # a group is one batch, whatever was compiled
+            model.steps_per_execution, model.test_function = 1, None
+    found: list[dict[str, list[float]]] = [{} for _ in models]
     for group in _groups(part):
-        model.reset_metrics()
-        split.reset()
-        for metric, value in {**numbers_of(model.test_on_batch(*group, return_dict=True)), **split.take()}.items():
-            found.setdefault(metric, []).append(value)
+        for (model, split), scores in zip(models, found, strict=True):
+            model.reset_metrics()
+            split.reset()
+            for metric, value in {**numbers_of(model.test_on_batch(*group, return_dict=True)), **split.take()}.items():
+                scores.setdefault(metric, []).append(value)
     return found
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.trained import saved_weights
 from workers.artifacts import ArtifactDamaged, ArtifactStore
 from workers.contract import Assignment, Member, Saved, SliceResult, Training
+from workers.gate import Events
 from workers.worker import Worker
 
 pytestmark = pytest.mark.tensorflow
@@ -87,6 +89,10 @@ def test_a_moment_is_one_artifact_that_names_its_members(train: Train, training:
         (number, 3 + number, point) for number, point in enumerate(points)
     ]
     assert {item["trial"]: item["epoch"] for item in described} == {i.trial: i.best_epoch for i in result.ended}
+    assert {item.trial: item.weights for item in result.ended} == {
+        trial: sum(weight.size for weight in weights)
+        for trial, weights in saved_weights(training, points, Events(saved=saved(result, "model"))).items()
+    }
     for item in result.saved:
         store.verify(item.key, item.sha256)
     how = "in a cohort of 3 (program: mlp, depth 1)"

@@ -18,6 +18,7 @@ from db import studies, trials
 from db.engine import Session
 from db.errors import DatabaseUnavailable
 from db.tables import Study, Trial, table
+from search_spaces import Space
 from tests import rows
 from tests.bench import Bench
 from tests.invariants import check_invariants
@@ -28,7 +29,7 @@ from tuner.coordination.coordinator import Coordinator
 from tuner.errors import InvalidInput, InvalidStudy, StudyExists
 from tuner.logs import JsonLines
 from tuner.reporting.results import study_row, summary, trial_results
-from tuner.samplers.sampling import Proposal, Sampler
+from tuner.samplers.sampling import Observation, Proposal, Sampler
 from workers.contract import Assignment, LauncherError
 
 
@@ -101,6 +102,44 @@ def test_a_sampler_that_fails_ends_its_own_study_and_no_other(
     assert told.reason.startswith("The sampler 'gp' failed: TypeError: ")
     assert told.counts.keys() == {"complete"}, "what had begun was not finished"
     assert "Traceback" in caplog.text
+    assert summary(bench.database, "usual").counts == {"complete": 6}
+
+
+def test_a_sampler_that_fails_when_it_is_not_needed_any_more_spoils_nothing(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe = Sampler.observe
+
+    def fails_at_the_end(sampler: Sampler, seen: Observation) -> None:
+        if seen.number == 5 and seen.state == "complete":
+            raise ArithmeticError("singular")
+        observe(sampler, seen)
+
+    monkeypatch.setattr(Sampler, "observe", fails_at_the_end)
+    bench = make_bench("inline")
+    bench.submit("study")
+    bench.finish("study")
+    told = summary(bench.database, "study")
+    assert (told.state, told.counts) == ("finished", {"complete": 6})
+
+
+def test_a_sampler_that_cannot_be_made_fails_its_own_study(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Sampler.__init__
+
+    def fails(sampler: Sampler, space: Space, kind: str, *rest: Any) -> None:
+        if kind == "qmc":
+            raise OSError("a library is broken.")
+        make(sampler, space, kind, *rest)
+
+    monkeypatch.setattr(Sampler, "__init__", fails)
+    bench = make_bench("inline")
+    bench.submit("strange", sampler="qmc")
+    bench.submit("usual")
+    bench.finish("strange", "usual")
+    told = summary(bench.database, "strange")
+    assert (told.state, told.reason) == ("failed", "The sampler 'qmc' failed: OSError: a library is broken.")
     assert summary(bench.database, "usual").counts == {"complete": 6}
 
 

@@ -11,10 +11,14 @@ import pytest
 
 from db.engine import Database
 from tests import promotions
+from tests.trained import cohort_training, saved_weights
+from tests.trained import finished as finished_trial
 from tuner import Study, create_study
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput, PromotionFailed
 from tuner.promoting import promotion
+from workers.contract import Assignment, Member, Training
+from workers.worker import Turns
 
 CODE = """
 import keras, keras_tuner, numpy as np
@@ -27,6 +31,10 @@ def rows(kind, count):
 def load():
     test = tuple(np.concatenate(arrays) for arrays in zip(rows(0, 60), rows(1, 60)))
     return rows(0, 80), rows(1, 80), test
+
+def whole():
+    train, validation, _ = load()
+    return tuple(np.concatenate(arrays) for arrays in zip(train, validation)), validation
 
 def untested():
     return load()[:2]
@@ -68,11 +76,34 @@ def test_the_winner_learns_from_the_validation_rows_too(settings: Settings) -> N
     assert version.scores["validation"] is None, "it has been trained on these rows"
     assert version.final is not None
     assert (version.final.value, version.final.flattered) == (version.scores["test"]["data_loss"], None)
+    assert "; trained again on all rows, the model has" in version.final.sentence
     assert study.summary().final is None, "what a refit scores says nothing of the model that was chosen"
     chosen = study.promote("chosen")
     assert chosen.scores["test"]["accuracy"] == pytest.approx(0.5)
     assert chosen.scores["test_reads"] == 2
     assert study.summary().final == chosen.final != version.final
+
+
+@pytest.mark.tensorflow
+def test_it_is_trained_as_a_trial_with_all_rows_is(settings: Settings) -> None:
+    """Parameters, seed, order of the batches and number of epochs: else its weights would be others."""
+    from workers.data import load
+    from workers.refit import refitted, together
+
+    def training(data: str) -> Training:
+        folder, model = settings.import_paths[0], "refit_models:build"
+        return cohort_training(model, f"refit_models:{data}", settings.artifacts, folder, epochs=3)
+
+    point = {"rate": 2.0}
+    whole = training("whole")
+    trained = finished_trial(Turns(Assignment("a", whole, (Member(0, 1, point, 7),))), 3)
+    [expected] = saved_weights(whole, [point], trained).values()
+    assert trained.ended[0].best_epoch == 3
+    parts = load({"function": "refit_models:load"}, settings.import_paths)
+    rows = together(parts.train, parts.validation)
+    again = refitted(training("load"), {"params": point, "seed": 7}, parts, rows, 3).get_weights()
+    for weight, wanted in zip(again, expected, strict=True):
+        np.testing.assert_allclose(weight, wanted, rtol=1e-6)
 
 
 @pytest.mark.tensorflow

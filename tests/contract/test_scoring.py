@@ -68,6 +68,25 @@ def test_standard_errors_are_those_of_the_rows() -> None:
     assert scores["none"] is None
 
 
+@pytest.mark.tensorflow
+def test_models_are_compared_on_the_same_rows_whatever_order_a_dataset_gives() -> None:
+    import keras
+    import tensorflow as tf
+
+    from workers.data import Part
+    from workers.penalty import PenaltySplit
+    from workers.scoring import group_scores
+
+    random = np.random.default_rng(3)
+    x, y = random.normal(size=(200, 4)).astype("float32"), random.normal(size=200).astype("float32")
+    shuffled = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(200, reshuffle_each_iteration=True).batch(20)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    one, other = group_scores([(model, PenaltySplit(model)), (model, PenaltySplit(model))], Part(dataset=shuffled))
+    assert one["data_loss"] == other["data_loss"]
+    assert len(set(one["data_loss"])) == 10
+
+
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -262,6 +262,11 @@ def test_nothing_of_others_is_replaced(study: Study, tmp_path: Path, monkeypatch
     with pytest.raises(InvalidInput, match=r"holds 'fit', which is not of the logs of study 'shown'.*FOLDER"):
         study.tensorboard()
     mine.rmdir()
+    own = tmp_path / "linked" / "trial-0" / "train" / "notes.txt"
+    own.write_text("mine")
+    with pytest.raises(InvalidInput, match=r"holds 'trial-0/train/notes\.txt'"):
+        study.tensorboard()
+    own.unlink()
     (tmp_path / "linked" / tensorboard_logs.MARK).write_text("of another study")
     (tmp_path / "file").write_text("")
     (tmp_path / "runs" / "trial-0").mkdir(parents=True)

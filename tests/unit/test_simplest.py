@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from db.tables import Artifact, Trial
+from tuner.coordination.housekeeping import smaller
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput
 from tuner.promoting.simplest import Simplest, judged
@@ -59,6 +60,15 @@ def test_the_smallest_of_those_that_are_as_good_is_taken_over_one_between_that_i
     assert "better by 0.0025 ± 0.0075" in told.sentence
 
 
+def test_a_tie_is_called_one() -> None:
+    assert "its val_loss is the same on the validation rows" in found([0.4, 0.2, 0.3, 0.1]).sentence
+
+
+def test_a_model_is_a_candidate_where_it_is_smaller_than_all_better_ones() -> None:
+    ranked = [Trial(number=number, weights=weights) for number, weights in enumerate([302, None, 277, 290, 64, 60])]
+    assert [trial.number for trial in smaller(ranked)] == [0, 2, 4, 5]
+
+
 def test_more_is_better_where_the_study_maximizes() -> None:
     worse = [0.1, 0.3, 0.0, 0.19]
     assert found(worse).trial == 1
@@ -72,5 +82,5 @@ def test_a_best_model_that_is_the_only_one_needs_no_scores() -> None:
 
 @pytest.mark.parametrize("scores", [[], [0.2], [0.2, math.nan, 0.1, 0.3]])
 def test_scores_that_do_not_tell_are_refused(scores: list[float]) -> None:
-    with pytest.raises(InvalidInput, match=r"no finite 'loss' of trial 1 on two groups"):
+    with pytest.raises(InvalidInput, match=r"trial 1 has no finite 'loss' on two groups"):
         found(scores)

@@ -25,7 +25,7 @@ from tuner.coordination.tried import Attempt, Point
 from tuner.definitions.definition import UNREADABLE, StudyDefinition
 from tuner.pruners.stopping import Decision, rule
 from tuner.samplers.costs import cost_of
-from tuner.samplers.sampling import Observation, Proposal, Sampler
+from tuner.samplers.sampling import Observation, Proposal
 
 
 class ActiveStudy:
@@ -44,9 +44,7 @@ class ActiveStudy:
         self.space = definition.space
         self.together = definition.together(row.checked)
         self.liftable = definition.liftable(row.checked.get("liftable", ()))
-        cost = cost_of(self.space, row.checked.get("data", {}))
-        sampler = Sampler(self.space, definition.sampler, definition.seed, definition.direction, cost)
-        self.sampler = StudySampler(sampler, definition)
+        self.sampler = StudySampler(self.space, definition, cost_of(self.space, row.checked.get("data", {})))
         limits = {name: getattr(definition, name) for name in ("epochs", "direction", "seed", "grace", "eta")}
         self.rule = rule(definition.pruner, **limits)
         self.budget = Budget.of(definition)
@@ -200,7 +198,9 @@ class ActiveStudy:
         """The state the study ends in."""
         if wanted := states.ON_REQUEST.get(self.state):
             return wanted
-        return "failed" if self.sampler.failure or self.budget.failed(self.progress()) else "finished"
+        progress = self.progress()
+        short = self.sampler.failure is not None and not self.budget.exhausted(progress)
+        return "failed" if short or self.budget.failed(progress) else "finished"
 
     def waiting(self, skip: int, now: float) -> tuple[int, ...]:
         """Numbers of the trials that a worker gets next when `skip` others were picked before; empty: there are none.
@@ -244,7 +244,7 @@ class ActiveStudy:
             return f"{wanted} on request"
         sampler, progress = self.sampler, self.progress()
         limit = self.budget.failed(progress) or self.budget.exhausted(progress)
-        return sampler.failure or limit or sampler.exhausted
+        return limit or sampler.failure or sampler.exhausted
 
     def propose(self) -> None:
         """Put what a worker gets next in `proposed`, unless the study is ending or the sampler has no more points.

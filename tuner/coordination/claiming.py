@@ -104,6 +104,7 @@ def _end_on_request(s: Session, row: Study) -> bool:
     reason = f"{wanted} on request"
     studies.finish(s, row.id, wanted, reason)
     events.add(s, "study_finished", study_id=row.id, state=wanted, reason=reason)
+    study_log.ended(row.name, wanted, reason)
     return True
 
 

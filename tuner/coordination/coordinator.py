@@ -281,7 +281,8 @@ class Coordinator:
             self._stale += stale
             self._abandon(lost)
             if ended:
-                study_log.ended(self.studies.pop(study.id), ending)
+                self.studies.pop(study.id)
+                study_log.ended(study.name, study.final_state, ending)
             else:
                 self._next_look = 0.0  # a person wants something else meanwhile
         return bool(over)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 from db import artifacts, configurations, trials
 from db.engine import Session
@@ -15,13 +16,13 @@ def remove_stale_rows(s: Session, study_id: int, definition: StudyDefinition) ->
     once this is committed. What trials saved together stays until the last of them needs it no more.
 
     Kept are the models of the best `definition.keep` trials (with repeats, of the best configurations, the best repeat
-    of each, and of those that wait for their other repeats), of the best of each smaller size, promoted ones, and the
-    newest checkpoint of each trial that is not over. Bytes without a row are harmless, a row without bytes is not: so
-    rows go first.
+    of each, and of those that wait for their other repeats), the best one of each smaller size where it is better than
+    all that are smaller still, promoted ones, and the newest checkpoint of each trial that is not over. Bytes without a
+    row are harmless, a row without bytes is not: so rows go first.
     """
     repeats = definition.repeats
     ranked = configurations.best(s, study_id, definition.direction, repeats, None, artifacts.with_models(study_id))
-    best = {trial.id for trial in [*ranked[: definition.keep], *best_of_each_size(ranked)]}
+    best = {trial.id for trial in [*ranked[: definition.keep], *smaller(ranked, _power_of_two)]}
     best |= configurations.undecided(s, study_id, repeats)
     unfinished = {trial.id for trial in [*trials.running(s, study_id), *trials.queued(s, study_id, limit=None)]}
     rows = artifacts.of_study(s, study_id)
@@ -33,18 +34,22 @@ def remove_stale_rows(s: Session, study_id: int, definition: StudyDefinition) ->
     return sorted({row.key for row in stale} - {row.key for row in rows if row.id in kept})
 
 
-def best_of_each_size(ranked: Sequence[Trial]) -> list[Trial]:
-    """Of trials from the best to the worst the first, and each whose model is of a smaller size than all before.
+def smaller(ranked: Sequence[Trial], size: Callable[[int], int] = int) -> list[Trial]:
+    """Of trials from the best to the worst the first, and each whose model is smaller than those of all before it.
 
-    Sizes are powers of two: models of 1,024 to 2,047 weights are of one size. So there are few, and the others together
-    have fewer than twice the weights of the first. Trials whose weights are not known are left out.
+    `size`: what a number of weights counts as. Trials whose weights are not known are left out.
     """
     found: list[Trial] = []
+    smallest = math.inf
     for trial in ranked:
-        if trial.weights is not None and (not found or _size(trial) < _size(found[-1])):
+        if trial.weights is not None and size(trial.weights) < smallest:
+            smallest = size(trial.weights)
             found.append(trial)
     return found
 
 
-def _size(trial: Trial) -> int:
-    return (trial.weights or 0).bit_length()
+def _power_of_two(weights: int) -> int:
+    """The next one above: 11 for 1,024 to 2,047 weights. Smaller models of other powers are few, and together have
+    fewer than twice the weights of the first.
+    """
+    return weights.bit_length()

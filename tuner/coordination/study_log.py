@@ -17,9 +17,9 @@ def taken_up(study: ActiveStudy) -> None:
     log.info("Study %s is run here now; %d of its %d trials have begun.", name, begun, planned, extra=_of(name))
 
 
-def ended(study: ActiveStudy, reason: str) -> None:
+def ended(name: str, state: str, reason: str) -> None:
     """It is over."""
-    log.info("Study %s is %s: %s", study.name, study.final_state, reason, extra=_of(study.name))
+    log.info("Study %s is %s: %s", name, state, reason, extra=_of(name))
 
 
 def lost(study: ActiveStudy) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+from search_spaces import Space
 from tuner.coordination import study_log
 from tuner.definitions.definition import StudyDefinition
+from tuner.samplers.costs import Cost
 from tuner.samplers.sampling import Exhausted, Observation, Proposal, Sampler
 
 
 class StudySampler:
     """Proposes points for a study until it has no more or fails."""
 
-    def __init__(self, sampler: Sampler, definition: StudyDefinition) -> None:
-        self._sampler, self._study, self._kind = sampler, definition.name, definition.sampler
+    def __init__(self, space: Space, definition: StudyDefinition, cost: Cost | None) -> None:
+        self._study, self._kind = definition.name, definition.sampler
         self.exhausted: str | None = None  # why it has no more points, where it has none
-        self.failure: str | None = None  # why the study cannot go on, where it cannot
+        self.failure: str | None = None  # why there are no more although there should be
+        with self._errors_kept():
+            self._sampler = Sampler(space, definition.sampler, definition.seed, definition.direction, cost)
 
     def observe(self, observation: Observation) -> None:
         """Tell it how a configuration stands."""
@@ -39,5 +43,5 @@ class StudySampler:
         except MemoryError:  # is the coordinator's
             raise
         except Exception as error:
-            self.failure = f"The sampler {self._kind!r} failed: {type(error).__name__}: {error}"
+            self.failure = f"The sampler {self._kind!r} failed: {type(error).__name__}: {str(error).rstrip('.')}."
             study_log.sampler_failed(self._study, self.failure)

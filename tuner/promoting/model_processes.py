@@ -36,8 +36,10 @@ def export_model(
     `refit`: train it again first, on training and validation rows. Returns what workers/export.py says: scores and
     paths. Raises PromotionFailed with its last lines.
     """
-    request = {**_request(definition, trial, artifact, settings, staging), "refit": refit}
-    return _call("workers.export", [], json.dumps(request), "exported")
+    request = json.dumps({**_request(definition, trial, artifact, settings, staging), "refit": refit})
+    if refit:  # takes as long as the trial did, or longer
+        return _call("workers.export", [], request, "trained again and exported", deadline=None)
+    return _call("workers.export", [], request, "exported")
 
 
 def score_model(definition: StudyDefinition, trial: Trial, artifact: Artifact, settings: Settings) -> dict[str, Any]:
@@ -93,15 +95,17 @@ def verify_model(path: str) -> list[str]:
     )
 
 
-def _call(module: str, arguments: list[str], text: str, verb: str) -> dict[str, Any]:
+def _call(
+    module: str, arguments: list[str], text: str, verb: str, deadline: float | None = DEADLINE_SECONDS
+) -> dict[str, Any]:
     environment = {**child_environment(), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = child_command(module, *arguments)
     try:
         done = subprocess.run(
-            command, input=text, capture_output=True, text=True, env=environment, timeout=DEADLINE_SECONDS, check=False
+            command, input=text, capture_output=True, text=True, env=environment, timeout=deadline, check=False
         )
     except subprocess.TimeoutExpired as expired:
-        raise PromotionFailed(f"The model could not be {verb} within {DEADLINE_SECONDS:.0f} s.") from expired
+        raise PromotionFailed(f"The model could not be {verb} within {deadline:.0f} s.") from expired
     lines = done.stdout.strip().splitlines()
     try:
         answer = json.loads(lines[-1])

@@ -172,7 +172,7 @@ def choose(database: Database, name: str, number: int | None) -> Choice:
         trial = _best(s, study, definition) if number is None else _given(s, study, number)
         artifact = artifacts.model(s, trial.id)
     if artifact is None:
-        kept = f"The study keeps the models of its {definition.keep} best trials; `keep:` in the study changes that."
+        kept = f"The study keeps the models of its {definition.keep} best trials and a few smaller ones, see `keep:`."
         why = "its training loop saved no model" if definition.loop else f"its model was not kept. {kept}"
         raise NothingToPromote(f"Trial {trial.number} of study {name!r} cannot be promoted: {why}")
     return Choice(study, definition, trial, artifact)

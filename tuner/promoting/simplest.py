@@ -5,8 +5,8 @@ The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, "Classifi
 spread gives the standard error of the whole difference, and a simpler model is as good where it is worse by no more
 than that. Rows that are hard are hard for both models and cancel, so a difference is known better than either score.
 
-The best one was chosen among many by these very rows, which flatters it more than the others: the rule errs on the side
-of the larger model. The test part is not read.
+It is a trade, and not a proof that nothing is lost: of models that are truly worse by one standard error about half are
+taken. Candidates are the kept models that are smaller than those of all better trials. The test part is not read.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from db import artifacts, configurations
 from db.engine import Database
 from db.tables import Artifact, Trial
 from tuner.configuration import Settings
-from tuner.coordination.housekeeping import best_of_each_size
+from tuner.coordination.housekeeping import smaller
 from tuner.coordination.repeats import estimate
 from tuner.definitions.definition import StudyDefinition
-from tuner.errors import InvalidInput
+from tuner.errors import InvalidInput, PromotionFailed
 from tuner.promoting.model_processes import compare_models
 from tuner.promoting.promotion import Choice, choose
 from tuner.user_code import with_code
@@ -58,9 +58,7 @@ class Simplest:
 
 
 def simplest(database: Database, settings: Settings, study: str) -> Simplest:
-    """The simplest of a study's models that are as good as its best one, as far as the validation rows can tell.
-
-    Compared are the best trial and the best one of each smaller size, in powers of two of the number of weights.
+    """The smallest of a study's kept models that are as good as its best one, as far as the validation rows can tell.
 
     Raises:
         UnknownName: no such study.
@@ -73,9 +71,12 @@ def simplest(database: Database, settings: Settings, study: str) -> Simplest:
     with database.read() as s:
         definition, asked = choice.definition, artifacts.with_models(choice.study.id)
         kept = configurations.best(s, choice.study.id, definition.direction, definition.repeats, None, asked)
-        models = [(trial, artifact) for trial in best_of_each_size(kept) if (artifact := artifacts.model(s, trial.id))]
+        models = [(trial, artifact) for trial in smaller(kept) if (artifact := artifacts.model(s, trial.id))]
     own = with_code(database, settings, choice.study)
-    scores = compare_models(definition, models, own) if models[1:] else [{}]
+    try:
+        scores = compare_models(definition, models, own) if models[1:] else [{}]
+    except PromotionFailed as failed:
+        raise PromotionFailed(f"{failed} {_by_hand(study)}") from failed
     return judged(definition, models, scores)
 
 
@@ -106,14 +107,19 @@ def judged(definition: StudyDefinition, models: Sequence[tuple[Trial, Artifact]]
 
 
 def _require_comparable(choice: Choice) -> None:
-    study, trial = choice.study.name, choice.trial.number
-    by_hand = f"Choose by hand: tuner model promote {study} --trial N"
+    study, objective, problem = choice.study.name, choice.definition.objective, None
     if choice.definition.loop is not None:
-        raise InvalidInput(
-            f"The loop of study {study!r} brings its own data: nobody else can compare models. {by_hand}"
-        )
-    if choice.trial.weights is None:
-        raise InvalidInput(f"How many weights trial {trial} of study {study!r} has was not noted. {by_hand}")
+        problem = f"The loop of study {study!r} brings its own data: nobody else can compare its models."
+    elif not objective.startswith("val_"):
+        problem = f"Models are compared on validation rows, and the objective {objective!r} of study {study!r} is not."
+    elif choice.trial.weights is None:
+        problem = f"How many weights trial {choice.trial.number} of study {study!r} has was not noted."
+    if problem:
+        raise InvalidInput(f"{problem} {_by_hand(study)}")
+
+
+def _by_hand(study: str) -> str:
+    return f"Choose by hand: tuner model promote {study} --trial N"
 
 
 def _standard_error(definition: StudyDefinition, number: int, best: Scores, other: Scores) -> float:
@@ -122,8 +128,8 @@ def _standard_error(definition: StudyDefinition, number: int, best: Scores, othe
     differences = [its - bests for its, bests in zip(other.get(metric, ()), best.get(metric, ()), strict=False)]
     if len(differences) < 2 or not all(map(math.isfinite, differences)):
         raise InvalidInput(
-            f"Study {definition.name!r}: its validation part gives no finite {metric!r} of trial {number} on two "
-            "groups of rows, so nothing says how far a difference may be off."
+            f"Study {definition.name!r}: scored again, trial {number} has no finite {metric!r} on two groups of "
+            f"validation rows, so nothing says how far a difference may be off. {_by_hand(definition.name)}"
         )
     return estimate(differences).standard_error or 0.0
 
@@ -147,9 +153,9 @@ def _sentence(objective: str, candidates: Sequence[Candidate], simple: Candidate
     if simple is best:
         others = "is as good on the validation rows" if candidates[1:] else "was kept"
         return f"Trial {best.trial}, the best, has {best.weights:,} weights, and no smaller model {others}."
-    worse = "worse" if simple.worse_by > 0 else "better"
+    by = f" by {abs(simple.worse_by):.2g} ± {simple.standard_error:.2g}"
+    differs = f"worse{by}" if simple.worse_by > 0 else f"better{by}" if simple.worse_by < 0 else "the same"
     return (
         f"Trial {simple.trial} has {simple.weights:,} weights where trial {best.trial}, the best, has "
-        f"{best.weights:,}, and its {objective} is {worse} by {abs(simple.worse_by):.2g} ± "
-        f"{simple.standard_error:.2g} on the validation rows: as good, as far as these can tell."
+        f"{best.weights:,}, and its {objective} is {differs} on the validation rows: as good, as far as these can tell."
     )

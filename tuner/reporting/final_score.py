@@ -60,7 +60,7 @@ def final_score(definition: StudyDefinition, trial: Trial, among: int, scores: M
         standard_error=error,
         rows=rows,
         flattered=flattered,
-        sentence=_sentence(definition.objective, chosen_by, among, value, error, rows, flattered),
+        sentence=_sentence(definition.objective, chosen_by, among, value, error, rows, flattered, "refit" in scores),
     )
 
 
@@ -107,6 +107,7 @@ def _sentence(
     error: float | None,
     rows: int | None,
     flattered: bool | None,
+    refit: bool,
 ) -> str:
     on = f"{rows} rows" if rows is not None else "the test rows"
     about = "" if error is None else f" ± {error:.2g}"
@@ -115,6 +116,11 @@ def _sentence(
         False: ": no worse than by chance. Expect the latter.",
         None: ". Expect the latter.",
     }[flattered]
+    if refit:
+        return (
+            f"{objective} was {chosen_by:.4g} on the rows that chose these parameters among {among}; trained again on "
+            f"all rows, the model has {value:.4g}{about} on {on} that had no part in it. Expect the latter."
+        )
     return (
         f"{objective} is {chosen_by:.4g} on the rows that chose it among {among}, and {value:.4g}{about} on {on} that "
         f"had no part in it{verdict}"

@@ -185,7 +185,7 @@ def summary(database: Database, name: str) -> StudySummary:
         weight=definition.weight,
         priority=definition.priority,
         workers=definition.workers,
-        waits=row.waits if row.state == "active" else None,
+        waits=row.waits if row.state in ("active", "stopping", "cancelling") else None,
         failures=totals.failures,
     )
 

@@ -29,7 +29,8 @@ from tuner.reporting.results import study_row
 
 MOST = 500  # trials that are written: every run costs TensorBoard time, and a trial is three of them
 MARK = "ockham.txt"  # in each folder that may be replaced
-_OURS = re.compile(rf"{re.escape(MARK)}|trial-\d+|events\.out\.tfevents\.\d+")
+_EVENTS, _TRIAL = r"events\.out\.tfevents\.\d+", r"trial-\d+(/(train|validation))?"
+_OURS = re.compile(rf"{re.escape(MARK)}|{_TRIAL}|({_TRIAL}/)?{_EVENTS}")
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ def _require_ours(folder: Path, name: str) -> None:
     """Raises InvalidInput where there is anything but an empty folder or logs of this study."""
     if not folder.exists():
         return
-    entries = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    inside = folder.rglob("*") if folder.is_dir() else ()
+    entries = sorted(path.relative_to(folder).as_posix() for path in inside)
     mark = folder / MARK
     marked = mark.is_file() and mark.read_bytes() == _mark(name).encode()
     foreign = [entry for entry in entries if not (marked and _OURS.fullmatch(entry))]
