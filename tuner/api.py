@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from search_spaces import Space
+from tuner import submission
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definitions.definition import StudyDefinition, parse
@@ -37,10 +38,13 @@ def create_study(
 
     Raises:
         InvalidStudy: with every mistake, one sentence each.
+        StudyExists: another study has this name.
     """
     given = {"space": space, "model": model, "loop": loop, "data": data}
     form = {"name": name, **{key: value for key, value in given.items() if value is not None}, **options}
-    return Study(parse(form), settings or Settings.load())
+    definition, settings = parse(form), settings or Settings.load()
+    submission.find(definition, settings)  # the results of another study are not this one's
+    return Study(definition, settings)
 
 
 def load_study(name: str, *, settings: Settings | None = None) -> Study:

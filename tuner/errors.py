@@ -29,7 +29,7 @@ class UnknownName(InvalidInput, KeyError):
     """No study, trial, model or alias has the given name; the message offers the closest ones."""
 
     def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
-        near = get_close_matches(given, list(known), n=3, cutoff=0.3)
+        near = get_close_matches(given, list(known), n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
         super().__init__(f"There is no {kind} named {given!r}.{hint}")
 

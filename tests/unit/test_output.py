@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from tuner.cli import top
 from tuner.cli.output import duration, emit_fields, emit_json, emit_table, short
 
 
@@ -90,6 +93,41 @@ def test_a_table_on_a_narrow_terminal_folds_texts_and_keeps_numbers(
     assert all(len(line) <= 40 for line in lines)
     assert lines[0].split()[:2] == ["3", "0.12346"]
     assert "[relu]" in "".join(line.strip() for line in lines)
+
+
+def test_a_table_with_no_room_for_its_numbers_goes_on_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "30")
+    emit_table(("epoch", "val_data_loss", "val_penalty"), [(1, 0.24616, 7.4078e-05), (2, 0.2, 1e-05)], "")
+    plain = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out)
+    assert [line.split() for line in plain.splitlines()] == [
+        ["epoch", "val_data_loss"],
+        ["1", "0.24616"],
+        ["2", "0.2"],
+        [],
+        ["epoch", "val_penalty"],
+        ["1", "7.4078e-05"],
+        ["2", "1e-05"],
+    ]
+
+
+def test_a_page_shows_as_many_columns_as_it_has_room_for() -> None:
+    row = ("a-study-of-some-length", 12, "2 of 2 workers are used by another one")
+    shown = {width: _shown(("study", "done", "waits"), row, width) for width in (30, 34, 60, 80)}
+    assert shown[30] == ["a-study-of-some-length    12"]
+    assert shown[34] == ["a-study-of-some-length    12"]
+    assert shown[60] == ["a-study-of-some-length    12  2 of 2 workers are used by an…"]
+    assert shown[80] == ["a-study-of-some-length    12  2 of 2 workers are used by another one"]
+
+
+def _shown(headings: tuple[str, ...], row: tuple[object, ...], width: int) -> list[str]:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(top._table(headings, [row], width))
+    return [line.rstrip() for line in captured.get().splitlines()[1:]]
 
 
 def test_fields_are_aligned_and_empty_ones_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,10 @@ def test_more_is_better_where_the_study_maximizes() -> None:
 
 def test_a_best_model_that_is_the_only_one_needs_no_scores() -> None:
     models = [(Trial(number=3, params={}, value=0.25, weights=8), Artifact())]
-    assert judged(study(), models, [{}]).sentence == "Trial 3, the best, has 8 weights, and no smaller model was kept."
+    assert (
+        judged(study(), models, [{}]).sentence
+        == "Trial 3, the best, has 8 weights, and no smaller model was kept (a pruned trial has none)."
+    )
 
 
 @pytest.mark.parametrize("scores", [[], [0.2], [0.2, math.nan, 0.1, 0.3]])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from db.engine import Database
     from tuner.configuration import Settings
     from tuner.promoting.promotion import PromotedVersion
+    from tuner.promoting.registry import VersionEntry
 
 
 @click.group(cls=Group)
@@ -56,7 +57,7 @@ def promote(
     database = opened(settings)
     if simplest:
         trial = _simplest(database, settings, study)
-    promotion.choose(database, study, trial)  # what cannot be promoted is said first
+    promotion.choose(database, study, trial, refit=refit)  # what cannot be promoted is said first
     again = "Training on all rows but the test part, then export" if refit else "Export"
     click.echo(f"{again}, then verification in a process of its own ...", err=True)
     options: dict[str, Any] = {"trial": trial, "name": name, "alias": alias, "directory": directory, "refit": refit}
@@ -109,8 +110,12 @@ def list_models(name: str | None, output: str) -> None:
         emit_json(entries)
         return
     columns = ("model", "version", "state", "aliases", "study", "trial", "created", "path")
-    rows = [(e.name, e.number, e.state, e.aliases, e.study, e.trial, e.created, e.path) for e in entries]
+    rows = [(e.name, e.number, e.state, e.aliases, e.study, _trial(e), e.created, e.path) for e in entries]
     emit_table(columns, rows, "No model was promoted yet. Promote one: tuner model promote STUDY")
+
+
+def _trial(entry: VersionEntry) -> str:
+    return f"{entry.trial}, refit" if "refit" in entry.scores else str(entry.trial)
 
 
 @model.command()

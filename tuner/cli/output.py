@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -56,18 +56,39 @@ def emit_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: 
 
 
 def _print_fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool]) -> None:
-    """A table as wide as the terminal; long texts go on in the next line of their column."""
+    """A table as wide as the terminal, or several below each other. Long texts go on in the next line."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, right in zip(columns, numeric, strict=True):
-        # Numbers stay whole; texts give way.
-        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right)
-    for line in cells:
-        table.add_row(*map(escape, line))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    # Numbers stay whole; texts give way between words.
+    needed = [
+        max(len(part) for cell in column for part in ([cell] if right else cell.split() or [""]))
+        for column, right in zip(zip(columns, *cells, strict=True), numeric, strict=True)
+    ]
+    for part, places in enumerate(_side_by_side(needed, console.width)):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for place in places:
+            justify: Literal["left", "right"] = "right" if numeric[place] else "left"
+            table.add_column(columns[place], justify=justify, overflow="fold", min_width=needed[place])
+        for line in cells:
+            table.add_row(*(escape(line[place]) for place in places))
+        if part:
+            console.print()
+        console.print(table)
+
+
+def _side_by_side(needed: Sequence[int], room: int) -> list[list[int]]:
+    """The places of the columns of each table: as many as there is room for, after the first, which is in all."""
+    tables, used = [[0]], needed[0]
+    for place in range(1, len(needed)):
+        if len(tables[-1]) > 1 and used + 2 + needed[place] > room:
+            tables.append([0])
+            used = needed[0]
+        tables[-1].append(place)
+        used += 2 + needed[place]
+    return tables
 
 
 def emit_fields(fields: Mapping[str, object]) -> None:

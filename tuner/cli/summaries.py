@@ -69,7 +69,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "best parameters": best.params if best else None,
         **_metrics(now.best_metrics),
         "unseen rows": _final(now),
-        "simpler ones": f"whether one is as good: tuner study simplest {now.name}" if best and best.weights else None,
+        "simpler ones": _simpler(now),
         "plots": f"tuner study report {now.name}" if best else None,
     }
 
@@ -87,6 +87,12 @@ def _best(now: StudySummary) -> str | None:
         return f"{short(now.best.value)} ({trial})"
     of = f"mean and standard error of trials {trials[0]} to {trials[-1]}"
     return f"{short(mean)} ± {error:.2g} ({of}); the best of them {short(now.best.value)} ({trial})"
+
+
+def _simpler(now: StudySummary) -> str | None:
+    if now.best is None or now.best.weights is None or now.counts.get("complete", 0) < 2:
+        return None
+    return f"whether one is as good: tuner study simplest {now.name}"
 
 
 def _metrics(found: Mapping[str, float]) -> dict[str, object]:

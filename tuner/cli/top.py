@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 2.0
 FAILURES = 5  # the latest ones
 LEFT_FOR_TRIALS = 14  # lines of a screen that hold something else
+LONGEST_NAME, LEAST_OF_A_TEXT = 24, 12  # columns of a screen; with less of a text nothing is said
 FINISHED = ("complete", "pruned", "failed", "cancelled")
 HEADINGS = (
     "study",
@@ -34,8 +35,8 @@ HEADINGS = (
     "failed",
     "per min",
     "best",
-    "coordinator",
     "waits",
+    "coordinator",
 )
 
 
@@ -97,8 +98,8 @@ class Pages:
                 *counts,
                 self._pace(study),
                 best,
-                who,
                 study.waits,
+                who,
             )
 
     def _pace(self, study: LiveStudy) -> float | None:
@@ -151,13 +152,13 @@ def _watch(pages: Pages) -> None:
                     trouble = ""
                 except DatabaseUnavailable as error:
                     trouble = f"{error} Trying again; what follows is older."
-                live.update(_page(pages, trouble, console.height), refresh=True)
+                live.update(_page(pages, trouble, console.width, console.height), refresh=True)
                 time.sleep(REFRESH_SECONDS)
         except KeyboardInterrupt:
             return
 
 
-def _page(pages: Pages, trouble: str, height: int) -> RenderableType:
+def _page(pages: Pages, trouble: str, width: int, height: int) -> RenderableType:
     """As much of everything as a screen of `height` lines holds."""
     from rich.console import Group
     from rich.text import Text
@@ -169,13 +170,13 @@ def _page(pages: Pages, trouble: str, height: int) -> RenderableType:
     blocks: list[RenderableType] = [
         Text(f"Ockham  {time.strftime('%H:%M:%S')}  {_training_now(pages)}"),
         Text(trouble, style="bold red"),
-        _table(HEADINGS, studies) if studies else Text(_NOTHING),
+        _table(HEADINGS, studies, width) if studies else Text(_NOTHING),
         Text(),
     ]
     if running:
-        blocks += [_table(_TRAINING, running), Text(f"and {more} more" if more else "", style="dim")]
+        blocks += [_table(_TRAINING, running, width), Text(f"and {more} more" if more else "", style="dim")]
     if pages.failures:
-        blocks.append(_table(_FAILED, [_failed(failure) for failure in pages.failures]))
+        blocks.append(_table(_FAILED, [_failed(failure) for failure in pages.failures], width))
     return Group(*blocks)
 
 
@@ -183,14 +184,22 @@ def _training_now(pages: Pages) -> str:
     return f"{counted(len(pages.running), 'trial')} training in {counted(len(pages.studies), 'study')}"
 
 
-def _table(headings: tuple[str, ...], rows: list[tuple[object, ...]]) -> RenderableType:
+def _table(headings: tuple[str, ...], rows: list[tuple[object, ...]], room: int) -> RenderableType:
+    """As many of the columns as there is room for, from the left. Of a text that is too long the beginning is shown."""
     from rich.table import Table
     from rich.text import Text
 
+    cells, left = [[short(cell) for cell in row] for row in rows], room
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
         numeric = all(isinstance(row[index], (int, float, type(None))) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(short(cell)) for cell in row))
+        needed = max(len(heading), *(len(line[index]) for line in cells))
+        width = needed if numeric else min(needed, LONGEST_NAME if index == 0 else left)
+        if width > left or width < min(needed, LEAST_OF_A_TEXT):
+            break
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis", width=width)
+        left -= width + 2
+    for line in cells:
+        table.add_row(*map(Text, line[: len(table.columns)]))
     return table

@@ -91,9 +91,7 @@ def promote(
         NothingToPromote: no completed trial with a finite objective, or its model was not kept.
         PromotionFailed: the export or its verification failed; nothing has changed for the server.
     """
-    choice = choose(database, study, trial)
-    if refit:
-        _require_refittable(choice)
+    choice = choose(database, study, trial, refit=refit)
     settings = user_code.with_code(database, settings, choice.study)
     model_name = check_name("model", name or study)
     check_name("alias", alias)
@@ -162,7 +160,7 @@ def recover(database: Database, model: Model) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def choose(database: Database, name: str, number: int | None) -> Choice:
+def choose(database: Database, name: str, number: int | None, *, refit: bool = False) -> Choice:
     """The best trial of a study, or the one of this number. Raises UnknownName and NothingToPromote like `promote`."""
     with database.read() as s:
         study = studies.find(s, name)
@@ -175,7 +173,10 @@ def choose(database: Database, name: str, number: int | None) -> Choice:
         kept = f"The study keeps the models of its {definition.keep} best trials and a few smaller ones, see `keep:`."
         why = "its training loop saved no model" if definition.loop else f"its model was not kept. {kept}"
         raise NothingToPromote(f"Trial {trial.number} of study {name!r} cannot be promoted: {why}")
-    return Choice(study, definition, trial, artifact)
+    choice = Choice(study, definition, trial, artifact)
+    if refit:
+        _require_refittable(choice)
+    return choice
 
 
 def _best(s: Session, study: Study, definition: StudyDefinition) -> Trial:
@@ -217,7 +218,7 @@ def _require_refittable(choice: Choice) -> None:
     if choice.definition.loop is not None:
         raise InvalidInput(f"The loop of study {name!r} trains by itself, so nobody else can train its model again.")
     if problem := without_test_part(choice.study.checked, loop=False):
-        raise InvalidInput(f"Nothing would say how good study {name!r}'s model is once it has seen all rows: {problem}")
+        raise InvalidInput(f"Nothing would say how good a model of {name!r} is once it has seen all rows: {problem}")
 
 
 def _publish(

@@ -151,7 +151,7 @@ def _candidate(definition: StudyDefinition, trial: Trial, best: Trial, standard_
 def _sentence(objective: str, candidates: Sequence[Candidate], simple: Candidate) -> str:
     best = candidates[0]
     if simple is best:
-        others = "is as good on the validation rows" if candidates[1:] else "was kept"
+        others = "is as good on the validation rows" if candidates[1:] else "was kept (a pruned trial has none)"
         return f"Trial {best.trial}, the best, has {best.weights:,} weights, and no smaller model {others}."
     by = f" by {abs(simple.worse_by):.2g} ± {simple.standard_error:.2g}"
     differs = f"worse{by}" if simple.worse_by > 0 else f"better{by}" if simple.worse_by < 0 else "the same"
