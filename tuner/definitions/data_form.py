@@ -1,4 +1,4 @@
-"""The `data` of a study as a person writes it, checked as far as that needs no reading of the data itself.
+"""The `data` of a study as a person writes it, checked as far as that needs no more of the data than a table's header.
 
 What it becomes is a plain dictionary with every default spelled out: `workers.data` reads it.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.definitions.fields import Fields, is_number, told
+from tuner.definitions.table_header import column_names
 from tuner.names import brief, near, visible
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz")
@@ -21,6 +22,7 @@ OF_TABLE = (
 TASKS = ("regression", "classification")
 SHARE = 0.2  # of the rows, for validation and for the test, unless said otherwise
 MOST_SHARED = 0.9  # of the rows, so that some remain to learn from
+MOST_NAMED = 12  # columns in a sentence
 MOST_HELD_BACK = 0.5  # of the validation rows: trials are ranked by the others
 
 _SYNONYMS = {
@@ -104,6 +106,7 @@ def _table(data: Fields, base: Path) -> dict[str, Any]:
         "seed": data.whole("seed", 0, 0, 2**32 - 1),
     }
     _agree(data, form)
+    _require_columns(data, form)
     return form
 
 
@@ -164,6 +167,24 @@ def _agree(data: Fields, form: dict[str, Any]) -> None:
         data.problems.append(f"`data.exclude` names {brief(column)}, which is also used as a feature: remove one.")
     if form["weight"] is not None and form["weight"] == form["target"]:
         data.problems.append(f"`data.weight` and `data.target` are both {brief(form['weight'])}: expected two columns.")
+
+
+def _require_columns(data: Fields, form: Mapping[str, Any]) -> None:
+    """Every column that is named is one of the file's, as far as its first line says."""
+    known = column_names(Path(form["path"])) if form["path"] is not None else None
+    if known is None:
+        return
+    for key in ("target", "weight", "features", "exclude", "categories"):
+        given = form[key]
+        for name in [given] if isinstance(given, str) else given or []:
+            if name not in known:
+                lacks = f"which {visible(Path(form['path']).name)} does not have.{_of(name, known)}"
+                data.problems.append(f"{data.path(key)} names {brief(name)}, {lacks}")
+
+
+def _of(name: str, columns: list[str]) -> str:
+    few = ", ".join(map(visible, columns[:MOST_NAMED])) + (", ..." if columns[MOST_NAMED:] else "")
+    return near(name, columns) or f" Its columns: {few}."
 
 
 def _path(data: Fields, key: str, base: Path) -> str | None:
