@@ -48,6 +48,7 @@ def submit(definition: StudyDefinition, check: Check, settings: Settings, *, pac
         return existing, False
     if problem := available(definition.sampler):
         raise InvalidStudy([problem])
+    user_code.warn_of_hidden_modules(settings)
     package = user_code.pack(definition, settings) if pack else None
     import_paths = settings.import_paths if package is None else user_code.place(package, settings)
     report = check(definition.training(str(settings.artifacts), import_paths))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,6 +94,18 @@ def warn_of_edits(study: Study, definition: StudyDefinition, settings: Settings)
             study.code[:SHOWN],
             " and ".join(settings.import_paths),
         )
+
+
+def warn_of_hidden_modules(settings: Settings) -> None:
+    """Log which files take the place of a module of Python's: what imports that afterwards fails in strange ways."""
+    for folder in settings.import_paths:
+        hiding = sorted(file.name for file in Path(folder).glob("*.py") if file.stem in sys.stdlib_module_names)
+        if hiding:
+            log.warning(
+                "Files in %s hide Python's own modules of the same names from every library: %s. Rename them.",
+                folder,
+                ", ".join(hiding),
+            )
 
 
 def key_of(sha256: str) -> str:

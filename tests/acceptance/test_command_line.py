@@ -114,6 +114,8 @@ def test_a_run_promotes_a_trial_once_and_tells_the_server_again(
     assert len(json.loads(tuner("model", "list", "-o", "json").out)) == 1
     asked = tuner("model", "promote", "study", "--name", "model")  # asked for by itself, it makes another one
     assert asked.code == 0 and "model version 2, alias champion" in asked.out
+    assert "before      version 1, on the same test part: loss=0.5\n" in asked.out
+    assert "before" not in tuner("model", "promote", "study", "--name", "model", "--alias", "canary").out
 
 
 def test_what_a_person_is_told_of_repeats_and_of_unseen_rows(tuner: Tuner, tmp_path: Path) -> None:

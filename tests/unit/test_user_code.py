@@ -242,6 +242,14 @@ def test_a_package_is_put_back_where_it_is_damaged_or_gone(folder: Path, tmp_pat
     assert resolve("their_model:value", (path,))() == (1, 1, 1)
 
 
+def test_a_file_that_hides_a_module_of_pythons_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("rents.py", "random.py", "notes.txt", "nt.py"):
+        (tmp_path / name).write_text("")
+    of_studies.warn_of_hidden_modules(Settings.load({}, home=tmp_path, import_paths=str(tmp_path)))
+    [record] = caplog.records
+    assert f"Files in {tmp_path} hide" in record.getMessage() and ": nt.py, random.py. Rename" in record.getMessage()
+
+
 def test_artifacts_that_cannot_be_written_are_a_sentence(folder: Path, tmp_path: Path) -> None:
     settings = Settings.load({}, home=tmp_path / "home")
     settings.artifacts.parent.mkdir()

@@ -9,7 +9,7 @@ import click
 
 from tuner.cli.groups import Group
 from tuner.cli.opened import opened, opened_if_there
-from tuner.cli.output import emit_fields, emit_json, emit_table, output_option
+from tuner.cli.output import emit_fields, emit_json, emit_table, output_option, short
 from tuner.cli.summaries import counted
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def promote(
     if simplest:
         trial = _simplest(database, settings, study)
     promotion.choose(database, study, trial, refit=refit)  # what cannot be promoted is said first
+    before = _before(database, study, name or study, alias)
     again = "Training on all rows but the test part, then export" if refit else "Export"
     click.echo(f"{again}, then verification in a process of its own ...", err=True)
     options: dict[str, Any] = {"trial": trial, "name": name, "alias": alias, "directory": directory, "refit": refit}
@@ -73,11 +74,22 @@ def promote(
             "trained again": _refit(version),
             "validation": version.scores.get("validation"),
             "test": version.scores.get("test"),
+            "before": before,
             "unseen rows": version.final.sentence if version.final else None,
             "test part": f"read {counted(version.scores.get('test_reads', 0), 'time')} for this study",
         }
     )
     click.echo(version.path)
+
+
+def _before(database: Database, study: str, name: str, alias: str) -> str | None:
+    """The version that the alias leaves, with its scores where they are of the same test part."""
+    from tuner.promoting import registry
+
+    for entry in registry.versions(database):
+        if entry.name == name and entry.study == study and alias in entry.aliases and entry.scores.get("test"):
+            return f"version {entry.number}, on the same test part: {short(entry.scores['test'])}"
+    return None
 
 
 def _refit(version: PromotedVersion) -> str | None:
