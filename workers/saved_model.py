@@ -28,6 +28,7 @@ from workers.signatures import Signature, name_outputs, signature_of
 EXTRA = "assets.extra"  # ignored by servers, kept by copies
 PROBE, LABELS, MANIFEST = "probe.json", "labels.json", "ockham.json"
 WARMUP = "tf_serving_warmup_requests"  # a name that TensorFlow Serving looks for
+COARSE = {"float16": 4e-3, "bfloat16": 3e-2}  # four roundings
 PROBE_NUMBERS = 500_000  # in the inputs of a probe together: about 10 MB of JSON
 
 
@@ -66,7 +67,12 @@ def write_saved_model(
     _save(model, signature, folder)
     extra = folder / EXTRA
     extra.mkdir()
-    probe = {"signature": "serving_default", "inputs": _json(named), "outputs": _json(outputs)}
+    probe = {
+        "signature": "serving_default",
+        "inputs": _json(named),
+        "outputs": _json(outputs),
+        "tolerance": _tolerance(model),
+    }
     (extra / PROBE).write_text(json.dumps(probe, ensure_ascii=False), encoding="utf-8")
     if labels is not None:
         _dump(extra / LABELS, labels)
@@ -95,6 +101,15 @@ def _save(model: keras.Model, signature: Signature, folder: Path) -> None:
 
     archive.add_endpoint("serve", serve, input_signature=[signature.specs])
     archive.write_out(str(folder), verbose=False)
+
+
+def _tolerance(model: keras.Model) -> float:
+    """How far predictions of another process may be off, relative and absolute: some roundings of the coarsest layer.
+
+    What is computed in float16 or bfloat16 is rounded otherwise in a graph than step by step.
+    """
+    used = {str(layer.compute_dtype) for layer in model._flatten_layers()}
+    return max([COARSE[name] for name in used if name in COARSE], default=0.0)
 
 
 def _limited(sample: Any) -> Any:

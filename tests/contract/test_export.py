@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -64,6 +65,13 @@ class Own(keras.Model):
 
 def subclassed(hp):
     model = Own()
+    model.compile("sgd", "mse")
+    return model
+
+def coarse(hp):
+    dtype = hp.Choice("dtype", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+    layers = [keras.layers.Dense(units, activation, dtype=dtype) for units, activation in ((32, "tanh"), (32, "relu"))]
+    model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1, dtype=dtype)])
     model.compile("sgd", "mse")
     return model
 
@@ -267,9 +275,31 @@ def test_a_subclassed_model(exported: Export) -> None:
     assert verify(Path(answer["path"])) == []
 
 
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+def test_a_model_that_computes_coarsely_is_verified_as_coarsely(exported: Export, tmp_path: Path, dtype: str) -> None:
+    answer, _, _ = exported("coarse", "single", {"dtype": dtype})
+    assert verify(Path(answer["path"])) == []
+    other, probe = tmp_path / "other", "assets.extra/probe.json"
+    shutil.copytree(answer["path"], other)
+    form = json.loads((other / probe).read_text())
+    values = form["outputs"]["predictions"]["values"]
+    form["outputs"]["predictions"]["values"] = [[value + 0.2] for [value] in values]
+    _rewrite(other, probe, form)
+    assert "Output predictions differs by up to 0.2" in verify(other)[0]
+
+
+def _rewrite(folder: Path, name: str, form: Any) -> None:
+    """Change a file of an exported model, and its sum in the manifest."""
+    (folder / name).write_text(json.dumps(form))
+    manifest = folder / "assets.extra/ockham.json"
+    listed = json.loads(manifest.read_text())
+    listed["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(listed))
+
+
 def damaged(folder: Path, kind: str) -> None:
     """Damage an exported model; with "swap" so that only its predictions show it."""
-    probe, manifest = folder / "assets.extra/probe.json", folder / "assets.extra/ockham.json"
+    probe = folder / "assets.extra/probe.json"
     if kind == "variables":
         file = next((folder / "variables").glob("*.data*"))
         content = bytearray(file.read_bytes())
@@ -286,12 +316,7 @@ def damaged(folder: Path, kind: str) -> None:
             inputs["a_deep"], inputs["b_wide"] = inputs["b_wide"], inputs["a_deep"]
         else:
             inputs["renamed"] = inputs.pop("a_deep")
-        probe.write_text(json.dumps(form))
-        listed = json.loads(manifest.read_text())
-        import hashlib
-
-        listed["files"]["assets.extra/probe.json"] = hashlib.sha256(probe.read_bytes()).hexdigest()
-        manifest.write_text(json.dumps(listed))
+        _rewrite(folder, "assets.extra/probe.json", form)
 
 
 def test_verification_finds_every_damage(exported: Export, tmp_path: Path) -> None:
