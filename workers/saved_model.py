@@ -67,13 +67,9 @@ def write_saved_model(
     _save(model, signature, folder)
     extra = folder / EXTRA
     extra.mkdir()
-    probe = {
-        "signature": "serving_default",
-        "inputs": _json(named),
-        "outputs": _json(outputs),
-        "tolerance": _tolerance(model),
-    }
-    (extra / PROBE).write_text(json.dumps(probe, ensure_ascii=False), encoding="utf-8")
+    probe = {"inputs": _json(named), "outputs": _json(outputs), "tolerance": _tolerance(model)}
+    text = json.dumps({"signature": "serving_default", **probe}, ensure_ascii=False)
+    (extra / PROBE).write_text(text, encoding="utf-8")
     if labels is not None:
         _dump(extra / LABELS, labels)
     if find_spec("tensorflow_serving") is not None:
