@@ -117,8 +117,9 @@ def score(name: str, output: str) -> None:
 def simplest(name: str, output: str) -> None:
     """The smallest of the models that are as good as the best.
 
-    The best trial and the best one of each smaller size are compared on the validation rows. As good is what is worse
-    by no more than one standard error of the difference. Promote it: tuner model promote NAME --simplest
+    Kept models that are smaller than those of all better trials are compared with the best one on the validation rows.
+    As good is what is worse by no more than one standard error of the difference. Promote it: tuner model promote NAME
+    --simplest
     """
     from tuner.configuration import Settings
     from tuner.promoting import simplest

@@ -1,8 +1,9 @@
 """Promotion: a trial's model becomes a version a server can load, whole or not at all.
 
     lock the model ► finish or undo what an earlier promotion left ► reserve a number (row: staging)
-    ► export into a staging folder ► verify it in a throw-away process ► rename without replacing
-    ► fsync the parent ► alias and row (ready) in one transaction ► the server's configuration
+    ► train again if asked ► export into a staging folder ► verify it in a throw-away process
+    ► rename without replacing ► fsync the parent ► alias and row (ready) in one transaction
+    ► the server's configuration
 
 A server that polls the folder sees integer names only when they are complete. Recovery is a function of row and
 disk: a staging row whose folder has its final name is finished, any other is undone. A version that is finished so has
