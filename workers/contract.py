@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 
 class LauncherError(RuntimeError):
@@ -24,10 +24,9 @@ class LauncherUnavailable(LauncherError):
     """Nothing answers where the workers are to be had: what was away may come back, so try again."""
 
 
-CAUSES = ("user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite")
-"""Why a trial or an attempt did not complete. How often each is tried again: tuner/coordination/outcomes.py."""
-
 Cause = Literal["user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite"]
+"""Why a trial or an attempt did not complete. How often each is tried again: tuner/coordination/outcomes.py."""
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ def _export_trial(
     parts = load(training.data, training.import_paths)
     state = same_preprocessing(parts, folder)
     model, refit = _model(training, folder, request, parts, about["epoch"])
-    unseen = {"validation": None if refit else parts.validation}
-    scored = {**unseen, "test": parts.test if request.get("evaluate_test") else None}
+    test = parts.test if request.get("evaluate_test") else None
+    scored = {"validation": None if refit else parts.validation, "test": test}
     scores, notes = evaluate(model, scored)
     scores["rows"] = {name: part.rows for name, part in scored.items() if part is not None}
     scores.update(refit)
