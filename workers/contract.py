@@ -271,7 +271,7 @@ class Launcher(Protocol):
     def poll(self, seconds: float) -> list[SliceResult | Lost]:
         """Answers that are there, waiting at most `seconds` for the first one, or not at all where nothing was asked.
 
-        An assignment whose answer holds `ended` for all remaining members is over: its worker is free.
+        An assignment whose answer holds `ended` for all remaining members is over: its worker is free from then on.
         """
         ...
 

@@ -57,6 +57,25 @@ def test_an_idle_worker_of_another_shape_gives_way(make_assignment: MakeAssignme
         workers.close()
 
 
+def test_a_worker_whose_last_answer_was_not_read_begins_nothing_else(make_assignment: MakeAssignment) -> None:
+    """It would forget that answer, which a coordinator that ends now could not have heard."""
+    workers = ProcessLauncher(workers=1)
+    try:
+        assignment = make_assignment("counting", epochs=1)
+        workers.start(assignment)
+        workers.advance(assignment.id, 1, 20.0)
+        while workers.describe()[0]["assignment"]:
+            assert workers.room(Resources()) == 0
+            time.sleep(0.01)
+        assert workers.room(Resources()) == 0
+        [result] = workers.poll(0.0)
+        assert isinstance(result, SliceResult)
+        assert result.ended
+        assert workers.room(Resources()) == 1
+    finally:
+        workers.close()
+
+
 def test_an_idle_worker_that_died_costs_no_trial(make_assignment: MakeAssignment) -> None:
     workers = ProcessLauncher(workers=1)
     try:
