@@ -39,10 +39,10 @@ class Pool:
     def room(self, resources: Resources, beside: Sequence[Resources] = ()) -> int:
         self._pump(0.0)
         if beside:  # idle workers are these assignments', or give way to them
-            busy = [slot.link for slot in self._slots if not self._free(slot)]
+            busy = [slot.link for slot in self._slots if not slot.free(self._ready)]
             return max(0, self._transport.space(resources, [*busy, *map(Planned, beside)]))
-        idle = sum(self._free(slot) and slot.link.resources == resources for slot in self._slots)
-        held = [slot.link for slot in self._slots if not self._free(slot) or slot.link.resources == resources]
+        idle = sum(slot.free(self._ready) and slot.link.resources == resources for slot in self._slots)
+        held = [slot.link for slot in self._slots if not slot.free(self._ready) or slot.link.resources == resources]
         return idle + max(0, self._transport.space(resources, held))
 
     def start(self, assignment: Assignment) -> str:
@@ -152,16 +152,12 @@ class Pool:
     def _holder(self, assignment: str) -> Slot | None:
         return next((slot for slot in self._slots if slot.assignment and slot.assignment.id == assignment), None)
 
-    def _free(self, slot: Slot) -> bool:
-        """Whether its worker may begin something else, or end. It would forget what it said, so that is read first."""
-        return slot.idle and all(item.worker != slot.link.name for item in self._ready)
-
     def _worker_for(self, resources: Resources) -> Slot | None:
         """A free worker of this shape: an idle one, else a new one, for which idle ones of other shapes give way."""
         for slot in self._slots:
-            if self._free(slot) and slot.link.resources == resources:
+            if slot.free(self._ready) and slot.link.resources == resources:
                 return slot
-        others = [slot for slot in self._slots if self._free(slot)]
+        others = [slot for slot in self._slots if slot.free(self._ready)]
         while self._transport.space(resources, [slot.link for slot in self._slots]) < 1:
             if not others:
                 return None
@@ -255,7 +251,7 @@ class Pool:
 
     def _find_place(self, slot: Slot) -> None:
         """The node that a worker was made for is gone: an idle worker gives way, or the assignment is given back."""
-        idle = next((other for other in self._slots if self._free(other)), None)
+        idle = next((other for other in self._slots if other.free(self._ready)), None)
         if idle is not None:
             self._end(idle)
         elif time.monotonic() - slot.asked > self._limits.hang_seconds:

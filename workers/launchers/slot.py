@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.contract import Assignment
+from workers.contract import Assignment, Lost, SliceResult
 from workers.launchers.pulse import Pulse
 from workers.launchers.transport import Gone, Link
 
@@ -52,6 +53,10 @@ class Slot:
     @property
     def idle(self) -> bool:
         return self.assignment is None and self.awaits is None
+
+    def free(self, unread: Sequence[SliceResult | Lost]) -> bool:
+        """Whether its worker may begin something else, or end. It would forget what it said, so that is read first."""
+        return self.idle and all(item.worker != self.link.name for item in unread)
 
     def patience(self, limits: Limits) -> float:
         """Seconds by which an answer may be late."""
