@@ -82,7 +82,10 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     assert "4 of 4 trials" in first.err or "study: starting workers" in first.err
     again = tuner("run", file, "--no-progress")
     assert (again.code, again.out) == (0, first.out)
-    assert again.err == "Study 'study' is finished already: nothing was run. This is its result.\n"
+    assert again.err == (
+        "Study 'study' is finished already: nothing was run. This is its result. "
+        "To let it go on: tuner study set study trials=N\n"
+    )
     assert tuner("study", "list").out.splitlines()[1].split()[:3] == ["study", "finished", "4"]
     assert len(tuner("trial", "list", "study", "--state", "complete").out.splitlines()) == 5
     assert (
