@@ -78,6 +78,7 @@ class Soup:
         self.seed, self.place, self.database, self.draw = seed, place, database, draw
         self.acts: list[str] = []
         self.stopped = self.trial_cancelled = self.worker_killed = False
+        self.trials: int = place.form["trials"]  # as a person wants it by now; its file keeps the first number
         self._seen = Snapshot.of(database)
 
     def stir(self) -> None:
@@ -99,7 +100,7 @@ class Soup:
 
     def _acts(self) -> list[str]:
         acts = ["failpoint"] * 3
-        acts += ["kill", "freeze", "signal", "two", "cut", "damage", "pause", "edit"]
+        acts += ["kill", "freeze", "signal", "two", "cut", "damage", "pause", "edit", "continue"]
         if self.place.launcher != "inline" and not self.worker_killed:
             acts.append("kill_worker")
         return acts if self.stopped else [*acts, "stop", "cancel_trial"]
@@ -241,6 +242,17 @@ class Soup:
             self._wait_for_reports(process)
             self._asked(lambda: verbs.edit(self.database, self.place.name, changes))
 
+    def _continue(self) -> None:
+        """A person wants more trials: the study has ended, just ends, or still runs."""
+        more = self.trials + self.draw.randint(1, 3)
+        with self._coordinator() as process:
+            self._wait_for_reports(process)
+            if self.draw.random() < 0.5:
+                coordinators.wait_for(lambda: self.place.over(self.database) or not process.is_alive())
+                self._look()
+            if self._asked(lambda: verbs.edit(self.database, self.place.name, {"trials": more})):
+                self.trials = more
+
     def _cancel_trial(self) -> None:
         number = self.draw.randrange(self.place.form["trials"])
         with self._coordinator() as process:
@@ -279,7 +291,8 @@ class Soup:
             return None
         home = self.place.home / "undisturbed"
         home.mkdir()
-        calm = Place(home, f"sqlite:///{home}/ockham.db", {**self.place.form, "loop": "tests.loops:descent"}, "inline")
+        form = {**self.place.form, "loop": "tests.loops:descent", "trials": self.trials}
+        calm = Place(home, f"sqlite:///{home}/ockham.db", form, "inline")
         assert coordinators.run(calm) == 0, calm.log
         with open_database(calm.settings) as database:
             return results(database, calm.name)

@@ -85,6 +85,7 @@ class Edited:
     """What an edit has led to."""
 
     definition: StudyDefinition  # as it is now
+    changes: dict[str, Any]  # the fields that were named, with their new values, and `max_failures` where it followed
     reopened: str | None  # the state in which the study had ended; None: it had not
 
 
@@ -113,11 +114,12 @@ def edit(database: Database, name: str, changes: Mapping[str, Any]) -> Edited:
                     f"To let it go on: tuner study resume {name}"
                 )
             _reopen(s, row)
-        if before.differences(after):
+        values = {field: getattr(after, field) for field in EDITABLE}
+        told = {field: value for field, value in values.items() if field in changes or value != getattr(before, field)}
+        if before != after:
             studies.edit(s, row.id, after.to_json())
-            changed = {field: getattr(after, field) for field in EDITABLE}
-            events.add(s, "study_edited", study_id=row.id, **{k: changed[k] for k in changes})
-        return Edited(after, reopened)
+            events.add(s, "study_edited", study_id=row.id, **told)
+        return Edited(after, told, reopened)
 
 
 def _edited(before: StudyDefinition, changes: Mapping[str, Any]) -> StudyDefinition:

@@ -81,9 +81,7 @@ def set_limits(name: str, changes: tuple[str, ...]) -> None:
 
     database = opened()
     edited = verbs.edit(database, name, dict(_change(text) for text in changes))
-    after = edited.definition.to_json()
-    shown = {text.partition("=")[0]: after[text.partition("=")[0]] for text in changes}
-    told = ", ".join(f"{field} {'null' if value is None else value}" for field, value in shown.items())
+    told = ", ".join(f"{field} {'null' if value is None else value}" for field, value in edited.changes.items())
     again = f" It was {edited.reopened}, and is active again." if edited.reopened else ""
     click.echo(f"Study {name!r} has {told}.{again}")
     if edited.reopened:
