@@ -165,23 +165,10 @@ class Soup:
         free = False
         while not free and process.is_alive():
             _send(process, signal.SIGSTOP)
-            free = self._free()
+            free = _free(self.place, self.database)
             if not free:
                 _send(process, signal.SIGCONT)
                 time.sleep(0.01)
-
-    def _free(self) -> bool:
-        """Whether nobody holds the lock that a coordinator writes under."""
-        try:
-            if self.database.dialect == "sqlite":
-                with closing(sqlite3.connect(self.place.home / "ockham.db", timeout=0.0)) as connection:
-                    connection.execute("BEGIN IMMEDIATE")
-            else:
-                with psycopg.connect(self.place.url) as connection:
-                    connection.execute("SELECT id FROM study FOR UPDATE NOWAIT")
-        except (sqlite3.OperationalError, psycopg.errors.LockNotAvailable):
-            return False
-        return True
 
     def _two(self) -> None:
         with self._coordinator(coordinators.serving) as one, self._coordinator(coordinators.serving) as other:
@@ -340,6 +327,20 @@ def _send(process: BaseProcess, number: signal.Signals) -> None:
     if process.pid is not None and process.is_alive():
         with suppress(ProcessLookupError):
             os.kill(process.pid, number)
+
+
+def _free(place: Place, database: Database) -> bool:
+    """Whether nobody holds the lock that a coordinator writes under."""
+    try:
+        if database.dialect == "sqlite":
+            with closing(sqlite3.connect(place.home / "ockham.db", timeout=0.0)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+        else:
+            with psycopg.connect(place.url) as connection:
+                connection.execute("SELECT id FROM study FOR UPDATE NOWAIT")
+    except (sqlite3.OperationalError, psycopg.errors.LockNotAvailable):
+        return False
+    return True
 
 
 def form(draw: random.Random) -> dict[str, Any]:

@@ -114,8 +114,8 @@ def edit(database: Database, name: str, changes: Mapping[str, Any]) -> Edited:
                     f"To let it go on: tuner study resume {name}"
                 )
             _reopen(s, row)
-        values = {field: getattr(after, field) for field in EDITABLE}
-        told = {field: value for field, value in values.items() if field in changes or value != getattr(before, field)}
+        changed = [*changes, *(field for field in LIMITS if getattr(before, field) != getattr(after, field))]
+        told = {field: getattr(after, field) for field in changed}
         if before != after:
             studies.edit(s, row.id, after.to_json())
             events.add(s, "study_edited", study_id=row.id, **told)

@@ -10,6 +10,7 @@ from tuner.cli.opened import opened
 from tuner.cli.summaries import NOBODY, counted, unserved
 
 if TYPE_CHECKING:
+    from db.engine import Database
     from tuner.reporting.results import StudySummary
     from tuner.verbs import Verb
 
@@ -69,7 +70,7 @@ def cancel(name: str) -> None:
 @NAME
 @click.argument("changes", nargs=-1, required=True, metavar="FIELD=VALUE...")
 def set_limits(name: str, changes: tuple[str, ...]) -> None:
-    """Change the study's share or its limits, also while it runs or when it has ended.
+    """Change the study's share or its limits, also while it runs.
 
     One that has ended goes on where the new limits leave something to do, with all that it has learned.
 
@@ -85,7 +86,7 @@ def set_limits(name: str, changes: tuple[str, ...]) -> None:
     again = f" It was {edited.reopened}, and is active again." if edited.reopened else ""
     click.echo(f"Study {name!r} has {told}.{again}")
     if edited.reopened:
-        _say_if_unserved(results.summary(database, name))
+        _say_if_unserved(database, results.summary(database, name))
 
 
 @click.command()
@@ -154,9 +155,14 @@ def _ask(name: str, verb: Verb, meaning: str) -> None:
         click.echo(f"Study {name!r} is {now.state} already; nothing was changed.")
         return
     click.echo(f"Study {name!r} is {now.state}: {meaning}.")
-    _say_if_unserved(now)
+    _say_if_unserved(database, now)
 
 
-def _say_if_unserved(now: StudySummary) -> None:
-    if unserved(now):
+def _say_if_unserved(database: Database, now: StudySummary) -> None:
+    """Say what to type where nobody will do what was asked; one that serves the database claims the study by itself."""
+    from db import coordinators
+
+    with database.read() as s:
+        served = coordinators.nodes(s) is not None
+    if unserved(now) and not served:
         click.echo(NOBODY, err=True)
