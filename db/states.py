@@ -9,6 +9,8 @@
                  │
                  └──► finished | failed             stopping may still become either
 
+              stopped | cancelled | finished | failed ──► active     when a person lets it go on
+
                  ┌──── retry ─────┐
                  ▼                │
     trial     queued ─────────► running ──► complete | pruned | failed | cancelled
@@ -17,9 +19,10 @@
 
     version   staging ──► ready | failed           (a model version that is being promoted)
 
-A state with no way out is terminal and is never left. A person's verb writes `paused`, `active`, `stopping` or
-`cancelling`, at any moment; the study's coordinator sees it within a second, and it alone writes how a study ends. One
-that no coordinator has, and that the one which looks cannot run, is ended by that one where a person asked for it.
+A state with no way out is terminal. A trial's and a version's is never left, a study's only as a whole, by a person:
+the study is active again (`db.studies.reopen`), and claimed anew. A person's verb writes `paused`, `active`, `stopping`
+or `cancelling`, at any moment; the study's coordinator sees it within a second, and it alone writes how a study ends.
+One that no coordinator has, and that the one which looks cannot run, is ended by that one where a person asked for it.
 """
 
 from __future__ import annotations
@@ -56,6 +59,9 @@ VERSION: Table = {
     "failed": (),
 }
 
+REOPENED = "active"
+"""What a study that has ended becomes when a person lets it go on. Not in its table: no other statement may do it."""
+
 ON_REQUEST = {"stopping": "stopped", "cancelling": "cancelled"}
 """How a study ends that a person wants to end, by the state that says so."""
 
@@ -82,7 +88,7 @@ def require_terminal(table: Table, state: str) -> None:
 
 
 def terminal(table: Table) -> tuple[str, ...]:
-    """States that are never left."""
+    """States in which a row has ended."""
     return tuple(state for state, targets in table.items() if not targets)
 
 

@@ -167,6 +167,17 @@ def edit(s: Session, study_id: int, definition: dict[str, Any]) -> bool:
     return s.scalars(statement.values(values).returning(Study.id)).one_or_none() is not None
 
 
+def reopen(s: Session, study_id: int) -> bool:
+    """Let a study that has ended go on. False: it has not ended, and nothing was changed.
+
+    Its term goes on growing with the next claim, so whatever an earlier coordinator still says is refused.
+    """
+    over = Study.state.in_(states.terminal(states.STUDY))
+    again = {"state": states.REOPENED, "reason": None, "finished_at": None, "revision": Study.revision + 1}
+    statement = update(table(Study)).where(Study.id == study_id, over).values(again)
+    return s.scalars(statement.returning(Study.id)).one_or_none() is not None
+
+
 def touch(s: Session, study_id: int) -> None:
     """Have the study's coordinator look at its rows again."""
     s.execute(update(table(Study)).where(Study.id == study_id).values(revision=Study.revision + 1))
@@ -194,15 +205,20 @@ def unclaimed(s: Session, study_id: int) -> Study | None:
     return s.scalars(row.with_for_update()).one_or_none()
 
 
-def finish(s: Session, study_id: int, state: str, reason: str) -> bool:
+def finish(s: Session, study_id: int, state: str, reason: str, revision: int | None = None) -> bool:
     """End the study as "finished", "failed", "stopped" or "cancelled", and its lease with it.
 
     Returns False where it has ended already, or where a person wants something else: nothing was changed.
+
+    Args:
+        revision: that was looked at; where a person has edited the study since, it may not be over. None: any.
     """
     states.require_terminal(states.STUDY, state)
-    allowed = Study.state.in_(states.sources(states.STUDY, state))
+    allowed = [Study.id == study_id, Study.state.in_(states.sources(states.STUDY, state))]
+    if revision is not None:
+        allowed.append(Study.revision == revision)
     end = {"state": state, "reason": clean(reason), "finished_at": clock.now(), **_NOBODY}
-    statement = update(table(Study)).where(Study.id == study_id, allowed).values(end)
+    statement = update(table(Study)).where(*allowed).values(end)
     return s.scalars(statement.returning(Study.id)).one_or_none() is not None
 
 

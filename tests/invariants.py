@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from db import artifacts, clock, configurations, reports, states, studies, trials
 from db.engine import Database, Session
-from db.tables import Artifact, Attempt, Base, Decision, ModelVersion, Report, Study, Trial
+from db.tables import Artifact, Attempt, Base, Decision, Event, ModelVersion, Report, Study, Trial
 from tests import promotions
 from tuner.coordination.outcomes import RETRIES, Failure
 from tuner.definitions.definition import StudyDefinition
@@ -153,6 +153,7 @@ class Snapshot:
     """What a database said at one moment. Later ones may say more, never less and nothing else (I3, I4, I8)."""
 
     studies: dict[int, tuple[str, int, float]]  # state, term, and seconds that it was worked on
+    reopened: Counter[int | None]  # by study: how often a person let it go on after its end
     trials: dict[int, tuple[str, int, Any]]  # state, token, and what came of it
     reports: dict[tuple[int, int, int], str]  # by trial, token and epoch
     decisions: dict[tuple[int, int, int], str]
@@ -166,6 +167,7 @@ class Snapshot:
         with database.read() as s:
             return cls(
                 {row.id: (row.state, row.term, row.active_seconds) for row in s.scalars(select(Study))},
+                Counter(s.scalars(select(Event.study_id).where(Event.kind == "study_reopened"))),
                 {
                     row.id: (row.state, row.token, [row.params, row.seed, row.value, row.best_epoch, row.finished_at])
                     for row in s.scalars(select(Trial))
@@ -181,7 +183,8 @@ class Snapshot:
         """Assert that what this one says can have become what `later` says."""
         for study, (state, term, seconds) in self.studies.items():
             new_state, new_term, new_seconds = later.studies[study]
-            assert _reachable(states.STUDY, state, new_state), f"I8: a study left {state}"
+            again = later.reopened[study] > self.reopened[study]
+            assert again or _reachable(states.STUDY, state, new_state), f"I8: a study left {state}"
             assert new_term >= term, "I8: a study's term went back"
             assert new_seconds >= seconds, "I8: a study's time went back"
         for trial, (state, token, found) in self.trials.items():

@@ -88,6 +88,20 @@ GUARDS = (
         f"{DB}studies.py::test_a_claim_holds_until_its_lease_ends",
     ),
     Guard(
+        "end of a study: not by limits that a person has changed since",
+        STUDIES,
+        "allowed.append(Study.revision == revision)",
+        "allowed.append(Study.id == study_id)",
+        f"{DB}studies.py::test_a_study_does_not_end_by_a_revision_that_a_person_has_edited",
+    ),
+    Guard(
+        "a study goes on only after its end",
+        STUDIES,
+        "where(Study.id == study_id, over).values(again)",
+        "where(Study.id == study_id).values(again)",
+        f"{DB}studies.py::test_an_ended_study_that_goes_on_has_a_new_term_and_no_end",
+    ),
+    Guard(
         "lost study: nothing more is written",
         "tuner/coordination/coordinator.py",
         "if not studies.renew(s, study.id, self.owner, study.term, LEASE_SECONDS, study.active_seconds)",

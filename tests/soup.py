@@ -78,6 +78,7 @@ class Soup:
         self.seed, self.place, self.database, self.draw = seed, place, database, draw
         self.acts: list[str] = []
         self.stopped = self.trial_cancelled = self.worker_killed = False
+        self.trials: int = place.form["trials"]  # as a person wants it by now; its file keeps the first number
         self._seen = Snapshot.of(database)
 
     def stir(self) -> None:
@@ -99,7 +100,7 @@ class Soup:
 
     def _acts(self) -> list[str]:
         acts = ["failpoint"] * 3
-        acts += ["kill", "freeze", "signal", "two", "cut", "damage", "pause", "edit"]
+        acts += ["kill", "freeze", "signal", "two", "cut", "damage", "pause", "edit", "continue"]
         if self.place.launcher != "inline" and not self.worker_killed:
             acts.append("kill_worker")
         return acts if self.stopped else [*acts, "stop", "cancel_trial"]
@@ -164,23 +165,10 @@ class Soup:
         free = False
         while not free and process.is_alive():
             _send(process, signal.SIGSTOP)
-            free = self._free()
+            free = _free(self.place, self.database)
             if not free:
                 _send(process, signal.SIGCONT)
                 time.sleep(0.01)
-
-    def _free(self) -> bool:
-        """Whether nobody holds the lock that a coordinator writes under."""
-        try:
-            if self.database.dialect == "sqlite":
-                with closing(sqlite3.connect(self.place.home / "ockham.db", timeout=0.0)) as connection:
-                    connection.execute("BEGIN IMMEDIATE")
-            else:
-                with psycopg.connect(self.place.url) as connection:
-                    connection.execute("SELECT id FROM study FOR UPDATE NOWAIT")
-        except (sqlite3.OperationalError, psycopg.errors.LockNotAvailable):
-            return False
-        return True
 
     def _two(self) -> None:
         with self._coordinator(coordinators.serving) as one, self._coordinator(coordinators.serving) as other:
@@ -241,6 +229,17 @@ class Soup:
             self._wait_for_reports(process)
             self._asked(lambda: verbs.edit(self.database, self.place.name, changes))
 
+    def _continue(self) -> None:
+        """A person wants more trials: the study has ended, just ends, or still runs."""
+        more = self.trials + self.draw.randint(1, 3)
+        with self._coordinator() as process:
+            self._wait_for_reports(process)
+            if self.draw.random() < 0.5:
+                coordinators.wait_for(lambda: self.place.over(self.database) or not process.is_alive())
+                self._look()
+            if self._asked(lambda: verbs.edit(self.database, self.place.name, {"trials": more})):
+                self.trials = more
+
     def _cancel_trial(self) -> None:
         number = self.draw.randrange(self.place.form["trials"])
         with self._coordinator() as process:
@@ -279,7 +278,8 @@ class Soup:
             return None
         home = self.place.home / "undisturbed"
         home.mkdir()
-        calm = Place(home, f"sqlite:///{home}/ockham.db", {**self.place.form, "loop": "tests.loops:descent"}, "inline")
+        form = {**self.place.form, "loop": "tests.loops:descent", "trials": self.trials}
+        calm = Place(home, f"sqlite:///{home}/ockham.db", form, "inline")
         assert coordinators.run(calm) == 0, calm.log
         with open_database(calm.settings) as database:
             return results(database, calm.name)
@@ -327,6 +327,20 @@ def _send(process: BaseProcess, number: signal.Signals) -> None:
     if process.pid is not None and process.is_alive():
         with suppress(ProcessLookupError):
             os.kill(process.pid, number)
+
+
+def _free(place: Place, database: Database) -> bool:
+    """Whether nobody holds the lock that a coordinator writes under."""
+    try:
+        if database.dialect == "sqlite":
+            with closing(sqlite3.connect(place.home / "ockham.db", timeout=0.0)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+        else:
+            with psycopg.connect(place.url) as connection:
+                connection.execute("SELECT id FROM study FOR UPDATE NOWAIT")
+    except (sqlite3.OperationalError, psycopg.errors.LockNotAvailable):
+        return False
+    return True
 
 
 def form(draw: random.Random) -> dict[str, Any]:

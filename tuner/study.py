@@ -107,7 +107,7 @@ class Study:
 
         with live(self.definition, enabled=progress) as watch:
             running.run(self.definition, self.settings, watch, opened)
-        self._raise_if_failed()
+        _raise_if_failed(self.database, self.name)
         return self
 
     def submit(self) -> Study:
@@ -146,7 +146,7 @@ class Study:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"Study {self.name!r} is still {now.state} after {timeout:g} s.")
             time.sleep(WAIT_POLL_SECONDS)
-        self._raise_if_failed()
+        _raise_if_failed(self.database, self.name)
         return self
 
     def pause(self) -> bool:
@@ -157,7 +157,10 @@ class Study:
         return verbs.ask(self.database, self.name, verbs.PAUSE)
 
     def resume(self) -> bool:
-        """Let a paused study go on; its trials resume from where they were saved."""
+        """Let a study go on that was paused, or that ended with some of its limits left; `run` does it in this process.
+
+        Trials resume from where they were saved. Raises InvalidInput where the limits are used up: see `set`.
+        """
         return verbs.ask(self.database, self.name, verbs.RESUME)
 
     def stop(self) -> bool:
@@ -171,8 +174,11 @@ class Study:
         return verbs.ask(self.database, self.name, verbs.CANCEL)
 
     def set(self, **changes: Any) -> Study:
-        """Change `weight`, `priority`, `workers` or a limit such as `trials`. Raises InvalidInput for a wrong value."""
-        self.definition = verbs.edit(self.database, self.name, changes)
+        """Change `weight`, `priority`, `workers` or a limit such as `trials`; a study that has ended goes on with it.
+
+        Raises InvalidInput for a wrong value, and where a study that has ended would have nothing to do.
+        """
+        self.definition = verbs.edit(self.database, self.name, changes).definition
         return self
 
     def promote(
@@ -273,9 +279,8 @@ class Study:
         """
         return results.dataframe(self.trials, self.definition.repeats)
 
-    def _raise_if_failed(self) -> None:
-        row = results.study_row(self.database, self.name)
-        if row.state == "failed":
-            raise StudyFailed(
-                f"Study {self.name!r} failed: {row.reason} Look at its trials: tuner trial list {self.name}"
-            )
+
+def _raise_if_failed(database: Database, name: str) -> None:
+    row = results.study_row(database, name)
+    if row.state == "failed":
+        raise StudyFailed(f"Study {name!r} failed: {row.reason} Look at its trials: tuner trial list {name}")

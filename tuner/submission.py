@@ -6,6 +6,7 @@ is refused and the differences are named. Nothing is written before everything w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
@@ -103,16 +104,21 @@ def _find(database: Database, definition: StudyDefinition) -> Study | None:
     if not differences:
         return row  # it was edited since, to what is given now
     listed, name = "\n  ".join(differences), definition.name
-    hint = f"; limits can be changed: tuner study set {name} --help" if _only_limits(stored, definition) else ""
+    edit = _edit(stored, definition)
     raise StudyExists(
         f"A study named {name!r} exists and is another one:\n  {listed}\n"
-        f"Give this one another name, or look at the one that exists: tuner study show {name}{hint}"
+        f"Give this one another name, or look at the one that exists: tuner study show {name}{edit}"
     )
 
 
-def _only_limits(stored: StudyDefinition, given: StudyDefinition) -> bool:
+def _edit(stored: StudyDefinition, given: StudyDefinition) -> str:
+    """What makes the stored study the given one; nothing where they differ in what cannot be changed."""
     limits = {field: getattr(given, field) for field in EDITABLE}
-    return not replace(stored, **limits).differences(given)
+    edited = replace(stored, **limits)
+    if edited.differences(given):
+        return ""
+    changed = [f"{field}={json.dumps(value)}" for field, value in limits.items() if getattr(stored, field) != value]
+    return f"\nOr have that one go on with these limits: tuner study set {stored.name} {' '.join(changed)}"
 
 
 def _complete(definition: StudyDefinition, report: CheckReport) -> StudyDefinition:

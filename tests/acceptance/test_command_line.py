@@ -20,7 +20,7 @@ import pytest
 
 from db.engine import connect
 from tests import promotions
-from tests.commands import ROOT, Tuner, ended, environment, in_process, run, started
+from tests.commands import ROOT, Tuner, ended, environment, in_process, run, said, started
 from tests.invariants import check_invariants
 from tuner.promoting import promotion
 
@@ -82,7 +82,10 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     assert "4 of 4 trials" in first.err or "study: starting workers" in first.err
     again = tuner("run", file, "--no-progress")
     assert (again.code, again.out) == (0, first.out)
-    assert again.err == "Study 'study' is finished already: nothing was run. This is its result.\n"
+    assert again.err == (
+        "Study 'study' is finished already: nothing was run. This is its result. "
+        "To let it go on: tuner study set study trials=N\n"
+    )
     assert tuner("study", "list").out.splitlines()[1].split()[:3] == ["study", "finished", "4"]
     assert len(tuner("trial", "list", "study", "--state", "complete").out.splitlines()) == 5
     assert (
@@ -93,6 +96,30 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     assert "\ntrained    alone: its code owns its training loop\n" in shown.out
     assert len(shown.out.partition("\n\n")[2].splitlines()) == 1 + 20
     assert "Trial 2 is complete with" in tuner("trial", "explain", "study", "2").out
+
+
+def test_a_finished_study_is_given_more_trials(tuner: Tuner, home: Path, tmp_path: Path) -> None:
+    file, nobody = study_file(tmp_path), "No coordinator runs it now: start one with `tuner serve`"
+    assert tuner("run", file, "--no-progress").code == 0
+    for refused in (("set", "study", "weight=2"), ("resume", "study")):
+        told = tuner("study", *refused)
+        assert (told.code, told.out) == (2, "")
+        assert "finished and has nothing left to do. The study's limit of 4 trials is reached." in told.err
+        assert told.err.endswith("tuner study set study trials=VALUE\n")
+    larger = study_file(tmp_path, trials=6)
+    assert (
+        "\ntuner: Or have that one go on with these limits: tuner study set study trials=6\n"
+        in tuner("run", larger).err
+    )
+    again = tuner("study", "set", "study", "trials=6")
+    assert (again.code, again.out) == (0, "Study 'study' has trials 6. It was finished, and is active again.\n")
+    assert again.err.startswith(nobody)
+    with started(home, "serve") as serving:
+        assert "4 of its 6 trials have begun" in "".join(said(serving, "Study study is finished"))
+        assert tuner("study", "set", "study", "trials=8").err == "", "it is served"
+        said(serving, "Study study is finished")
+    shown = tuner("run", study_file(tmp_path, trials=8), "--no-progress")
+    assert "trials           8 complete" in shown.out and "is finished already: nothing was run" in shown.err
 
 
 def test_a_run_promotes_a_trial_once_and_tells_the_server_again(
@@ -231,7 +258,7 @@ def test_verbs_from_another_process_while_a_study_runs(home: Path, tmp_path: Pat
         until(lambda: counts() == {"queued": 2})
         assert tuner("study", "pause", "study").out == "Study 'study' is paused already; nothing was changed.\n"
         changed = tuner("study", "set", "study", "trials=30", "weight=2.5", "max_seconds=null")
-        assert changed.out == "Study 'study' has trials 30, weight 2.5, max_seconds null.\n"
+        assert changed.out == "Study 'study' has trials 30, weight 2.5, max_seconds null, max_failures 7.\n"
         assert "weight 2.5, priority 0\n" in tuner("study", "show", "study").out
         wrong = tuner("study", "set", "study", "trails=30")
         assert (wrong.code, wrong.out) == (2, "")
@@ -247,8 +274,8 @@ def test_verbs_from_another_process_while_a_study_runs(home: Path, tmp_path: Pat
         assert tuner("study", "cancel", "study").out.startswith("Study 'study' is cancelling: its running trials end")
         assert ended(running).code == 0
     assert state() == "cancelled"
-    refused = tuner("study", "resume", "study")
-    assert (refused.code, "is cancelled already: it cannot be resumed" in refused.err) == (2, True)
+    refused = tuner("study", "pause", "study")
+    assert (refused.code, "is cancelled already: it cannot be paused" in refused.err) == (2, True)
     left = tuner("study", "gc", "--dry-run").out  # what workers saved after their last answer
     assert tuner("study", "gc").out == left
     assert tuner("study", "gc").out == ""

@@ -409,7 +409,7 @@ def test_trials_without_a_better_one_are_counted_alike_after_a_restart(make_benc
         time.sleep(0.002)  # the database's clock has milliseconds
     with bench.database.read() as s:
         study = ActiveStudy.load(s, studies.get(s, study_id), 1)
-    assert (study.best, study.since_best) == ((3, 0.25), 2)
+    assert (study.best, study.progress().trials_since_best) == ((3, 0.25), 2)
 
 
 def test_a_study_whose_sampler_is_not_installed_is_refused(

@@ -208,6 +208,37 @@ def test_an_ended_study_cannot_be_renewed(database: Database) -> None:
         assert not studies.release(s, study, "one", term)
 
 
+def test_an_ended_study_that_goes_on_has_a_new_term_and_no_end(database: Database) -> None:
+    for state in states.STUDY:
+        with database.write() as s:
+            study = in_state(s, state, state)
+            before = studies.get(s, study).revision
+            assert studies.reopen(s, study) == (state in states.terminal(states.STUDY))
+            row = studies.get(s, study)
+            again = state in states.terminal(states.STUDY)
+            assert (row.state, row.revision - before) == (("active", 1) if again else (state, 0))
+            assert (row.reason, row.finished_at) == (None, None)
+    with database.write() as s:
+        study = rows.study(s)
+        assert studies.claim(s, study, "one", 60) == 1
+        assert studies.finish(s, study, "finished", "all trials are over")
+        assert studies.reopen(s, study)
+        assert not studies.renew(s, study, "one", 1, 60, 0.0), "its coordinator let it go"
+        assert [row.name for row in studies.runnable(s)][-1] == "digits"
+        assert studies.claim(s, study, "one", 60) == 2
+        assert not studies.renew(s, study, "one", 1, 60, 0.0)
+
+
+def test_a_study_does_not_end_by_a_revision_that_a_person_has_edited(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        seen = studies.get(s, study).revision
+        studies.touch(s, study)
+        assert not studies.finish(s, study, "finished", "all trials are over", seen)
+        assert studies.get(s, study).state == "active"
+        assert studies.finish(s, study, "finished", "all trials are over", seen + 1)
+
+
 def test_the_list_counts_and_knows_the_best(database: Database) -> None:
     with database.write() as s:
         low, high = rows.study(s, "low"), rows.study(s, "high", direction="maximize")

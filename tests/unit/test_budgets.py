@@ -63,6 +63,16 @@ def test_the_target_is_named_before_the_number_of_trials() -> None:
     assert reason == "The best objective is 0.05, which reaches the target of 0.1."
 
 
+def test_every_limit_that_is_used_up_is_named_with_its_field() -> None:
+    budget = Budget(trials=3, total_epochs=9, max_seconds=60.0, target=0.1, no_improvement=2, max_failures=1)
+    much = Progress(finished=3, started=3, failures=2, epochs=9, seconds=60.0, best=0.1, trials_since_best=2)
+    used_up = budget.used_up(much)
+    fields = ["max_failures", "target", "trials", "total_epochs", "max_seconds", "no_improvement"]
+    assert [limit.field for limit in used_up] == fields
+    assert used_up[0].sentence == budget.failed(much) and used_up[1].sentence == budget.exhausted(much)
+    assert budget.used_up(Progress(finished=2, started=2)) == []
+
+
 def test_a_definition_gives_its_limits() -> None:
     limits = {
         "trials": 7,

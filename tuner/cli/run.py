@@ -38,7 +38,7 @@ def run(file: Path, model: str | None, workers: int | None, launcher: str | None
     """Run the study in FILE to its end, or resume it.
 
     Trials run on this machine, or on the Ray cluster of TUNER_RAY_ADDRESS. Ctrl-C ends the run; the same command
-    resumes it where it was. A study that is finished shows its result.
+    resumes it where it was. A study that has ended shows its result; tuner study set gives it more trials.
     """
     from tuner.names import check_name
     from tuner.verbs import OVER
@@ -51,7 +51,10 @@ def run(file: Path, model: str | None, workers: int | None, launcher: str | None
     with _resumable(study, _command(file, model, workers, launcher)), redirect_stdout(sys.stderr):
         study.run(progress=progress)
     if over:
-        click.echo(f"Study {study.name!r} is {study.state} already: nothing was run. This is its result.", err=True)
+        state = study.state
+        more = f"set {study.name} trials=N" if state == "finished" else f"resume {study.name}"
+        told = f"Study {study.name!r} is {state} already: nothing was run. This is its result."
+        click.echo(f"{told} To let it go on: tuner study {more}", err=True)
     promoted = None if model is None else _promote(study, model)
     show_summary(study.summary(), output, promoted, study.dashboard_url)
 

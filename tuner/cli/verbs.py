@@ -10,6 +10,8 @@ from tuner.cli.opened import opened
 from tuner.cli.summaries import NOBODY, counted, unserved
 
 if TYPE_CHECKING:
+    from db.engine import Database
+    from tuner.reporting.results import StudySummary
     from tuner.verbs import Verb
 
 NAME = click.argument("name")
@@ -30,10 +32,14 @@ def pause(name: str) -> None:
 @click.command()
 @NAME
 def resume(name: str) -> None:
-    """Let a paused study go on."""
+    """Let a paused study go on, or one that has ended.
+
+    One that was stopped or cancelled, or that failed, goes on with the trials that its limits leave. Where these are
+    used up, tuner study set changes them.
+    """
     from tuner.verbs import RESUME
 
-    _ask(name, RESUME, "its trials go on from where they were saved")
+    _ask(name, RESUME, "it goes on, and trials that were saved go on from there")
 
 
 @click.command()
@@ -66,15 +72,21 @@ def cancel(name: str) -> None:
 def set_limits(name: str, changes: tuple[str, ...]) -> None:
     """Change the study's share or its limits, also while it runs.
 
+    One that has ended goes on where the new limits leave something to do, with all that it has learned.
+
     FIELD is weight, priority, workers, trials, total_epochs, max_seconds, target, no_improvement or max_failures;
     VALUE is a number, or null for no limit. Example: tuner study set fares weight=2 trials=100
     """
     from tuner import verbs
+    from tuner.reporting import results
 
-    after = verbs.edit(opened(), name, dict(_change(text) for text in changes)).to_json()
-    shown = {text.partition("=")[0]: after[text.partition("=")[0]] for text in changes}
-    told = ", ".join(f"{field} {'null' if value is None else value}" for field, value in shown.items())
-    click.echo(f"Study {name!r} has {told}.")
+    database = opened()
+    edited = verbs.edit(database, name, dict(_change(text) for text in changes))
+    told = ", ".join(f"{field} {'null' if value is None else value}" for field, value in edited.changes.items())
+    again = f" It was {edited.reopened}, and is active again." if edited.reopened else ""
+    click.echo(f"Study {name!r} has {told}.{again}")
+    if edited.reopened:
+        _say_if_unserved(database, results.summary(database, name))
 
 
 @click.command()
@@ -143,5 +155,14 @@ def _ask(name: str, verb: Verb, meaning: str) -> None:
         click.echo(f"Study {name!r} is {now.state} already; nothing was changed.")
         return
     click.echo(f"Study {name!r} is {now.state}: {meaning}.")
-    if unserved(now):
+    _say_if_unserved(database, now)
+
+
+def _say_if_unserved(database: Database, now: StudySummary) -> None:
+    """Say what to type where nobody will do what was asked; one that serves the database claims the study by itself."""
+    from db import coordinators
+
+    with database.read() as s:
+        served = coordinators.nodes(s) is not None
+    if unserved(now) and not served:
         click.echo(NOBODY, err=True)

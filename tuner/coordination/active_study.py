@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice, takewhile
@@ -18,8 +18,9 @@ from db.engine import Session
 from db.tables import Study
 from tuner.coordination import study_log
 from tuner.coordination.budgets import ActiveTime, Budget, Progress
-from tuner.coordination.outcomes import Failure, best_point, company, losses
-from tuner.coordination.repeats import OVER, Configurations, numbers_of, of_repeats
+from tuner.coordination.outcomes import Failure, company, losses
+from tuner.coordination.repeats import numbers_of, of_repeats
+from tuner.coordination.standing import Standing
 from tuner.coordination.study_sampler import StudySampler
 from tuner.coordination.tried import Attempt, Point
 from tuner.definitions.definition import UNREADABLE, StudyDefinition
@@ -48,16 +49,12 @@ class ActiveStudy:
         limits = {name: getattr(definition, name) for name in ("epochs", "direction", "seed", "grace", "eta")}
         self.rule = rule(definition.pruner, **limits)
         self.budget = Budget.of(definition)
-        self.points: dict[int, Point] = {}
-        self.configurations = Configurations(self.points, definition.repeats)
+        self._standing = Standing(definition)
+        self.points, self.configurations = self._standing.points, self._standing.configurations
         self.queue: deque[int] = deque()  # numbers of trials that have a row and wait for a worker
         self.proposed: deque[tuple[int, Proposal]] = deque()  # proposals that have no row yet
         self.running: dict[int, Attempt] = {}
         self.has_artifacts = False  # whether housekeeping has anything to look at
-        self.best: tuple[int, float] | None = None  # number of the best trial, and the objective (a mean with repeats)
-        self.since_best = 0  # finished trials since the best one
-        self._states: Counter[str] = Counter()
-        self._epochs = 0
         self._time = ActiveTime(row.active_seconds, paused=self.state == "paused")
         for known in points:
             self.add(known)
@@ -102,51 +99,33 @@ class ActiveStudy:
 
     def add(self, point: Point) -> None:
         """Take a trial that has a row into account."""
-        self.points[point.number] = point
-        self._states[point.state] += 1
-        self._epochs += len(point.curve)
+        self._standing.add(point)
         for epoch in point.curve:
             self._tell_rule(point.number, epoch)
         if point.state == "queued":
             self.queue.append(point.number)
-        self._digest(point)
+        self.sampler.observe(self._standing.digest(point))
 
     def move(self, number: int, state: str, value: float | None = None) -> None:
         """Record that a trial's row changed its state."""
         point = self.points[number]
-        self._states[point.state] -= 1
         if point.state == "queued":
             self.queue.remove(number)
-        point.state, point.value = state, value
-        self._states[state] += 1
+        self._standing.move(point, state, value)
         if state == "queued":
             self.queue.appendleft(number)
         if state != "running":
             self.running.pop(number, None)
-        self._digest(point)
+        self.sampler.observe(self._standing.digest(point))
 
     def report(self, number: int, epoch: int, value: float | None, seconds: float) -> None:
         """Record one epoch. Saying the same epoch again changes nothing but its value."""
         point = self.points[number]
         if epoch not in point.curve:
-            self._epochs += 1
+            self._standing.epochs += 1
             point.seconds += seconds
         point.curve[epoch] = float("nan") if value is None else value
         self._tell_rule(number, epoch)
-
-    def _digest(self, point: Point) -> None:
-        """Count a trial that is over, and tell the sampler how its configuration stands: once, whatever its repeats."""
-        if point.state in ("complete", "pruned", "failed"):
-            self.since_best += 1
-        known = self.configurations.known(point.number)
-        if known.state == "complete" and known.value is not None:
-            direction = self.definition.direction
-            better = best_point({0: known.value, 1: self.best[1] if self.best else None}, direction) == (0, known.value)
-            if better and (self.best is None or known.value != self.best[1]):
-                same = self.configurations.repeats_of(point.number)
-                trial = best_point({repeat.number: repeat.value for repeat in same}, direction)
-                self.best, self.since_best = (trial[0] if trial else point.number, known.value), 0
-        self.sampler.observe(known)
 
     def _tell_rule(self, number: int, epoch: int) -> None:
         first = self.configurations.first(number)
@@ -157,15 +136,7 @@ class ActiveStudy:
 
     def progress(self) -> Progress:
         """What the budgets are compared with."""
-        return Progress(
-            finished=sum(self._states[state] for state in OVER),
-            started=len(self.points) + len(self.proposed),
-            failures=self._states["failed"],
-            epochs=self._epochs,
-            seconds=self.active_seconds,
-            best=self.best[1] if self.best else None,
-            trials_since_best=self.since_best,
-        )
+        return self._standing.progress(self.active_seconds, len(self.proposed))
 
     @property
     def active_seconds(self) -> float:
@@ -175,7 +146,12 @@ class ActiveStudy:
     @property
     def counts(self) -> dict[str, int]:
         """Number of trials per state."""
-        return {state: count for state, count in self._states.items() if count}
+        return {state: count for state, count in self._standing.states.items() if count}
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Number of the best trial, and the objective (a mean with repeats); None while there is none."""
+        return self._standing.best
 
     @property
     def halted(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tuner.pruners.rungs import Direction
 
@@ -44,6 +45,13 @@ class ActiveTime:
             self._since = None if paused else time.monotonic()
 
 
+class UsedUp(NamedTuple):
+    """A limit that is reached."""
+
+    field: str  # of the definition
+    sentence: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """The limits of a study; None is no limit."""
@@ -71,18 +79,7 @@ class Budget:
 
     def exhausted(self, progress: Progress) -> str | None:
         """Why no new trial may start, as a sentence; None while one may. Running trials may finish."""
-        if self._reached(progress.best):
-            return f"The best objective is {progress.best:.6g}, which reaches the target of {self.target:.6g}."
-        if progress.started >= self.trials:
-            return f"The study's limit of {self.trials} trials is reached."
-        if self.total_epochs is not None and progress.epochs >= self.total_epochs:
-            return f"{progress.epochs} epochs were trained, and {self.total_epochs} are the limit of the study."
-        if self.max_seconds is not None and progress.seconds >= self.max_seconds:
-            return f"{progress.seconds:.0f} seconds have passed, and {self.max_seconds:g} are the study's limit."
-        if self.no_improvement is not None and progress.best is not None:
-            if progress.trials_since_best >= self.no_improvement:
-                return f"{progress.trials_since_best} trials in a row did no better than {progress.best:.6g}."
-        return None
+        return next((limit.sentence for limit in self._exhausted(progress)), None)
 
     def failed(self, progress: Progress) -> str | None:
         """Why the study fails, as a sentence; None while it does not."""
@@ -92,6 +89,28 @@ class Budget:
             f"{progress.failures} of {progress.finished} finished trials failed, and {self.max_failures} may; "
             "`tuner trial list` shows each one's cause."
         )
+
+    def used_up(self, progress: Progress) -> list[UsedUp]:
+        """Every limit that keeps new trials from starting."""
+        failed = self.failed(progress)
+        return [*([UsedUp("max_failures", failed)] if failed else []), *self._exhausted(progress)]
+
+    def _exhausted(self, progress: Progress) -> Iterator[UsedUp]:
+        """What no new trial may start for, but failures; the first is the one that a study tells as its end."""
+        best, since_best = progress.best, progress.trials_since_best
+        if self._reached(best):
+            told = f"The best objective is {best:.6g}, which reaches the target of {self.target:.6g}."
+            yield UsedUp("target", told)
+        if progress.started >= self.trials:
+            yield UsedUp("trials", f"The study's limit of {self.trials} trials is reached.")
+        if self.total_epochs is not None and progress.epochs >= self.total_epochs:
+            told = f"{progress.epochs} epochs were trained, and {self.total_epochs} are the limit of the study."
+            yield UsedUp("total_epochs", told)
+        if self.max_seconds is not None and progress.seconds >= self.max_seconds:
+            told = f"{progress.seconds:.0f} seconds have passed, and {self.max_seconds:g} are the study's limit."
+            yield UsedUp("max_seconds", told)
+        if self.no_improvement is not None and best is not None and since_best >= self.no_improvement:
+            yield UsedUp("no_improvement", f"{since_best} trials in a row did no better than {best:.6g}.")
 
     def _reached(self, best: float | None) -> bool:
         if self.target is None or best is None:

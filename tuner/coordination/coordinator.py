@@ -271,7 +271,7 @@ class Coordinator:
             stale: list[str] = []
             with self.database.write() as s:
                 lost = self._lost(s, {study.id})
-                ended = not lost and studies.finish(s, study.id, study.final_state, ending)
+                ended = not lost and studies.finish(s, study.id, study.final_state, ending, study.revision)
                 if ended:
                     if trials.cancel_queued(s, study.id):
                         stale = remove_stale_rows(s, study.id, study.definition)

@@ -208,18 +208,11 @@ def _search(given: Fields) -> dict[str, Any]:
     }
 
 
-EDITABLE = (
-    "weight",
-    "priority",
-    "workers",
-    "trials",
-    "total_epochs",
-    "max_seconds",
-    "target",
-    "no_improvement",
-    "max_failures",
-)
-"""What may be changed while a study runs: its share of the workers, and when it has had enough."""
+LIMITS = ("trials", "total_epochs", "max_seconds", "target", "no_improvement", "max_failures")
+"""When a study has had enough."""
+
+EDITABLE = ("weight", "priority", "workers", *LIMITS)
+"""What may be changed: a study's share of the workers, and its limits."""
 
 
 def read_edit(form: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
@@ -239,6 +232,11 @@ def read_edit(form: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]
     return {field: values[field] for field in EDITABLE}
 
 
+def usual_failures(trials: int) -> int:
+    """How many trials of so many may fail before the study does, where nobody says."""
+    return max(5, trials // 4)
+
+
 def _share(given: Fields) -> dict[str, Any]:
     return {
         "weight": given.number("weight", 1.0, 0.0, 1e6, above=True),
@@ -256,7 +254,7 @@ def _budget(given: Fields) -> dict[str, Any]:
         "max_seconds": given.number_or_none("max_seconds", 0.0, 1e9, above=True),
         "target": given.number_or_none("target", -math.inf, math.inf),
         "no_improvement": given.whole_or_none("no_improvement", None, 1, 1_000_000),
-        "max_failures": given.whole_or_none("max_failures", None, 1, 1_000_000) or max(5, trials // 4),
+        "max_failures": given.whole_or_none("max_failures", None, 1, 1_000_000) or usual_failures(trials),
     }
 
 
