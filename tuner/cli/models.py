@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuner.cli.groups import Group
+from tuner.cli.numbers import TRIAL, VERSION
 from tuner.cli.opened import opened, opened_if_there
 from tuner.cli.output import emit_fields, emit_json, emit_table, output_option, short
 from tuner.cli.summaries import counted
@@ -26,7 +27,7 @@ def model() -> None:
 
 @model.command()
 @click.argument("study")
-@click.option("--trial", type=click.IntRange(min=0), help="Promote this trial; default: the best one.")
+@click.option("--trial", type=TRIAL, help="Promote this trial; default: the best one.")
 @click.option("--simplest", is_flag=True, help="Promote the smallest model that is as good as the best one.")
 @click.option("--refit", is_flag=True, help="Train it again first, on training and validation rows together.")
 @click.option("--name", help="The model's name; default: the study's.")
@@ -143,7 +144,7 @@ def rollback(name: str, alias: str) -> None:
 
 @model.command("alias")
 @click.argument("name")
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=VERSION)
 @click.option("--alias", default="champion", show_default=True, help="The alias that moves; it may be new.")
 def move_alias(name: str, version: int, alias: str) -> None:
     """Point an alias of the model NAME at a VERSION."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tuner.cli.numbers import WORKERS
 from tuner.cli.output import output_option
 from tuner.cli.summaries import counted, show_summary
 
@@ -30,7 +31,7 @@ LAUNCHER = click.option(
 @click.command()
 @FILE
 @click.option("--promote", "model", metavar="NAME", help="Promote the best trial as the next version of this model.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Most trials at once on this machine.")
+@click.option("--workers", type=WORKERS, metavar="N", help="Most trials at once on this machine.")
 @LAUNCHER
 @click.option("--progress/--no-progress", default=True, help="Show what is going on.  [default: progress]")
 @output_option

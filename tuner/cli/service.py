@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from tuner.cli.groups import Group
+from tuner.cli.numbers import WORKERS
 from tuner.cli.output import emit_json, emit_table, output_option
 from tuner.cli.run import LAUNCHER
 
 
 @click.command()
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Most trials at once on this machine.")
+@click.option("--workers", type=WORKERS, metavar="N", help="Most trials at once on this machine.")
 @LAUNCHER
 def serve(workers: int | None, launcher: str | None) -> None:
     """Run a coordinator for every study of the database, until SIGINT or SIGTERM.

@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 from tuner.cli.groups import Group
+from tuner.cli.numbers import TRIAL
 from tuner.cli.opened import opened
 from tuner.cli.output import duration, emit_fields, emit_json, emit_table, output_option
 from tuner.cli.summaries import NOBODY, unserved
 
 STUDY = click.argument("study")
-NUMBER = click.argument("number", type=click.IntRange(min=0))
+NUMBER = click.argument("number", type=TRIAL)
 
 
 @click.group(cls=Group)
