@@ -190,6 +190,34 @@ def test_a_database_of_another_version(tuner: Tuner, home: Path, tmp_path: Path)
     refused(tuner("study", "list"), "tuner db upgrade", code=1)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("json_set(definition, '$.quorum', 3)", "the field 'quorum', which this version of Ockham does not know"),
+        (
+            "json_set(definition, '$.space.parameters.x.type', 'simplex')",
+            "another version of Ockham may have written it",
+        ),
+        ("json_remove(definition, '$.name')", "another version of Ockham may have written it"),
+    ],
+)
+def test_a_study_of_another_version_is_shown_and_ended(
+    tuner: Tuner, home: Path, tmp_path: Path, change: str, why: str
+) -> None:
+    assert tuner("run", study_file(tmp_path, LOOP)).code == 0
+    _execute(home, f"UPDATE study SET definition = {change}, state = 'active'")
+    shown = tuner("study", "show", "study")
+    assert shown.code == 0, shown
+    assert "study (active)" in shown.out and "2 complete" in shown.out and "best val_loss" in shown.out
+    assert why in shown.out
+    for looking in (["study", "list"], ["trial", "list", "study"], ["trial", "show", "study", "1"], ["top", "--once"]):
+        assert tuner(*looking).code == 0
+    refused(tuner("study", "report", "study"), why)
+    asked = tuner("study", "cancel", "study")
+    assert (asked.code, asked.out) == (0, "Study 'study' is cancelling: its running trials end now.\n")
+    assert tuner("study", "delete", "study", "--yes").code == 0
+
+
 def test_a_file_that_is_no_database(tuner: Tuner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but long enough to be asked for its header\n" * 20)
     monkeypatch.setenv("TUNER_DATABASE", f"sqlite:///{tmp_path}/notes.txt")

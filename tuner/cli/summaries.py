@@ -59,6 +59,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
         "coordinator": _coordinator(now),
         "waits": now.waits,
+        "unreadable": now.unreadable if now.unreadable != now.waits else None,
         "code": f"as it was submitted ({now.code[:12]})" if now.code else None,
         "share": _share(now),
         "trials": _trials(now),
@@ -70,7 +71,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         **_metrics(now.best_metrics),
         "unseen rows": _final(now),
         "simpler ones": _simpler(now),
-        "plots": f"tuner study report {now.name}" if best else None,
+        "plots": f"tuner study report {now.name}" if best and not now.unreadable else None,
     }
 
 
@@ -90,7 +91,7 @@ def _best(now: StudySummary) -> str | None:
 
 
 def _simpler(now: StudySummary) -> str | None:
-    if now.best is None or now.best.weights is None or now.counts.get("complete", 0) < 2:
+    if now.best is None or now.best.weights is None or now.counts.get("complete", 0) < 2 or now.unreadable:
         return None
     return f"whether one is as good: tuner study simplest {now.name}"
 

@@ -22,7 +22,8 @@ from tuner.coordination.outcomes import Failure, best_point, company, losses
 from tuner.coordination.repeats import OVER, Configurations, numbers_of, of_repeats
 from tuner.coordination.study_sampler import StudySampler
 from tuner.coordination.tried import Attempt, Point
-from tuner.definitions.definition import UNREADABLE, StudyDefinition
+from tuner.definitions.definition import StudyDefinition
+from tuner.errors import InvalidStudy
 from tuner.pruners.stopping import Decision, rule
 from tuner.samplers.costs import cost_of
 from tuner.samplers.sampling import Observation, Proposal
@@ -93,7 +94,7 @@ class ActiveStudy:
             self.revision, self.to_cancel = row.revision, trials.to_cancel(s, self.id)
             try:
                 self.definition = StudyDefinition.from_json(row.definition)
-            except UNREADABLE as error:
+            except InvalidStudy as error:
                 study_log.edit_ignored(self.name, error)
             self.together = self.definition.together(row.checked)
             self.budget = Budget.of(self.definition)

@@ -11,7 +11,7 @@ from typing import Any
 
 from search_spaces import Space
 from tuner.definitions.study_form import Direction, read_study
-from tuner.errors import InvalidStudy, TunerError
+from tuner.errors import InvalidStudy
 from tuner.names import brief
 from workers.contract import Resources, Training
 
@@ -71,7 +71,11 @@ class StudyDefinition:
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> StudyDefinition:
-        """The definition that `to_json` wrote. Nothing is checked again: the data may lie on another machine."""
+        """The definition that `to_json` wrote. Nothing is checked again: the data may lie on another machine.
+
+        Raises:
+            InvalidStudy: another version wrote it, and this one cannot read it.
+        """
         unknown = sorted(set(form) - set(FIELDS))
         if unknown:
             raise InvalidStudy(
@@ -80,9 +84,27 @@ class StudyDefinition:
                     "A newer version wrote it: upgrade this one."
                 ]
             )
-        space = form.get("space")
-        enqueue = tuple(form.get("enqueue", ()))
-        return cls(**{**form, "space": None if space is None else Space.from_json(space), "enqueue": enqueue})
+        try:
+            space = form.get("space")
+            enqueue = tuple(form.get("enqueue", ()))
+            return cls(**{**form, "space": None if space is None else Space.from_json(space), "enqueue": enqueue})
+        except (ValueError, KeyError, TypeError) as error:
+            why = " ".join(str(error).splitlines())
+            raise InvalidStudy(
+                [f"The stored study cannot be read, another version of Ockham may have written it: {why}"]
+            ) from error
+
+    @classmethod
+    def from_json_to_show(cls, form: Mapping[str, Any]) -> tuple[StudyDefinition, str | None]:
+        """The definition that `to_json` wrote, and why it is not all of it, where another version wrote it.
+
+        What cannot be read then has its default, and there is no space: good for showing, not for running.
+        """
+        try:
+            return cls.from_json(form), None
+        except InvalidStudy as error:
+            known = {name: value for name, value in form.items() if name in FIELDS}
+            return cls(**{"name": "", **known, "space": None, "enqueue": ()}), str(error)
 
     @property
     def hash(self) -> str:
@@ -146,9 +168,6 @@ class StudyDefinition:
 
 
 FIELDS = tuple(item.name for item in fields(StudyDefinition))
-
-UNREADABLE = (TunerError, ValueError, KeyError, TypeError)
-"""What `from_json` raises where another version wrote the definition."""
 
 
 def parse(form: Mapping[str, Any], base: Path | None = None) -> StudyDefinition:

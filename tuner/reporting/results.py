@@ -77,6 +77,7 @@ class StudySummary:
     priority: int  # studies of a higher one come first
     workers: int | None  # most workers at once
     waits: str | None  # why none of its trials runs although some could
+    unreadable: str | None  # why this version of Ockham cannot read all of it; None: it can
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,9 @@ def no_trial(s: Session, study: Study, number: int) -> InvalidInput:
 
 
 def summary(database: Database, name: str) -> StudySummary:
-    """A study at a glance. Raises UnknownName."""
+    """A study at a glance, also one that another version of Ockham wrote. Raises UnknownName."""
     row = study_row(database, name)
-    definition = StudyDefinition.from_json(row.definition)
+    definition, unreadable = StudyDefinition.from_json_to_show(row.definition)
     with database.read() as s:
         totals = studies.totals(s, row.id)
         winner = _winner(s, row, definition, ranked(totals.counts, definition.repeats))
@@ -187,6 +188,7 @@ def summary(database: Database, name: str) -> StudySummary:
         workers=definition.workers,
         waits=row.waits if row.state in ("active", "stopping", "cancelling") else None,
         failures=totals.failures,
+        unreadable=unreadable,
     )
 
 
