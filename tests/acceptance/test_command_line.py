@@ -88,6 +88,11 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     assert (
         tuner("trial", "list", "study", "--state", "failed").out == "Study 'study' has no trial that is failed yet.\n"
     )
+    values = [trial["value"] for trial in json.loads(tuner("trial", "list", "study", "-o", "json").out)]
+    best = json.loads(tuner("trial", "list", "study", "--best", "3", "-o", "json").out)
+    assert [trial["value"] for trial in best] == sorted(values)[:3]
+    refused = tuner("trial", "list", "study", "--best", "3", "--state", "pruned")
+    assert (refused.code, refused.out) == (2, "")
     shown = tuner("trial", "show", "study", "2")
     assert shown.out.startswith("trial       2 (complete)")
     assert "\ntrained    alone: its code owns its training loop\n" in shown.out

@@ -31,6 +31,7 @@ class Number(click.ParamType[float]):
         return number
 
 
+BEST = Number("number of trials", 1, 10)
 TRIAL = Number("trial number", 0, 17)
 VERSION = Number("version number", 1, 3)
 WORKERS = Number("number of workers", 1, 4)

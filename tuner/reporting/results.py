@@ -99,14 +99,14 @@ def study_row(database: Database, name: str) -> Study:
         return row
 
 
-def trial_results(database: Database, name: str) -> list[TrialResult]:
-    """Every trial of a study, by number."""
+def trial_results(database: Database, name: str, best: int | None = None) -> list[TrialResult]:
+    """Every trial of a study, by number; or only so many of the best complete ones, the best first."""
     row = study_row(database, name)
+    direction = row.definition.get("direction", "minimize")
     with database.read() as s:
         epochs, trained = reports.epochs(s, row.id), attempts.trained(s, row.id)
-        return [
-            _result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in trials.all(s, row.id)
-        ]
+        found = trials.all(s, row.id) if best is None else trials.best(s, row.id, direction, best)
+        return [_result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in found]
 
 
 def completed(trials: Sequence[TrialResult], direction: str) -> list[TrialResult]:
