@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from search_spaces import Space
 from tuner.definitions.definition import StudyDefinition, parse
-from tuner.definitions.study_form import PRUNERS, SAMPLERS, direction_of
+from tuner.definitions.study_form import PRUNERS, SAMPLERS
 from tuner.errors import InvalidInput, InvalidStudy
 from tuner.names import check_name
 from workers.contract import Resources, Training
@@ -329,38 +329,6 @@ def test_a_new_field_has_one_default(table: Path) -> None:
         assert parse({**GOOD, item.name: getattr(study, item.name)}, table) == study
 
 
-@pytest.mark.parametrize(
-    ("objective", "direction"),
-    [
-        ("val_accuracy", "maximize"),
-        ("val_sparse_categorical_accuracy", "maximize"),
-        ("val_acc", "maximize"),
-        ("auc", "maximize"),
-        ("val_auc_2", "maximize"),
-        ("val_precision", "maximize"),
-        ("val_recall", "maximize"),
-        ("val_f1_score", "maximize"),
-        ("val_r2_score", "maximize"),
-        ("val_cosine_similarity", "maximize"),
-        ("val_mean_io_u", "maximize"),
-        ("reward", "maximize"),
-        ("val_loss", "minimize"),
-        ("val_data_loss", "minimize"),
-        ("val_auc_loss", "minimize"),
-        ("val_mean_absolute_error", "minimize"),
-        ("val_mape", "minimize"),
-        ("val_mae", "minimize"),
-        ("val_rmse", "minimize"),
-        ("anything", "minimize"),
-    ],
-)
-def test_direction_follows_the_name_of_the_objective(objective: str, direction: str) -> None:
-    assert direction_of(objective) == direction
-    other = "maximize" if direction == "minimize" else "minimize"
-    assert parse({**GOOD, "objective": objective}).direction == direction
-    assert parse({**GOOD, "objective": objective, "direction": other}).direction == other
-
-
 def test_exactly_one_thing_is_trained() -> None:
     assert parse({**GOOD, "model": "mlp"}).model == "mlp"
     builder = parse({**GOOD, "space": None, "model": "models.cnn:build"})
@@ -411,19 +379,6 @@ def test_what_a_worker_is_told(table: Path) -> None:
     assert study.resources() == Resources(cpus=2.0, gpus=0.5)
     loop = parse({"name": "own", "space": UNITS, "loop": "loops:train"}).training("/store")
     assert (loop.model, loop.loop, loop.data) == ("loops:train", True, None)
-
-
-def test_differences_are_named_with_both_values() -> None:
-    old = parse({**GOOD, "trials": 40, "data": "examples.digits:load"})
-    new = parse({**GOOD, "trials": 80, "data": {"function": "examples.digits:load", "seed": 3}, "max_seconds": 60})
-    sentences = "\n".join(old.differences(new))
-    assert "`trials` is 40 in the study 'digits', and 80 was given." in sentences
-    assert "`data.seed` is 0" in sentences
-    assert "`max_seconds` is not set" in sentences
-    assert "60.0 was given" in sentences
-    assert len(old.differences(new)) == 4  # max_failures follows trials
-    assert old.differences(old) == []
-    assert old.hash != new.hash
 
 
 def test_a_study_of_a_newer_version_is_refused() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import Space
-from tuner.definitions.study_form import Direction, read_study
+from tuner.definitions.defaults import Direction, following
+from tuner.definitions.study_form import read_study
 from tuner.errors import InvalidStudy
 from tuner.names import brief
 from workers.contract import Resources, Training
@@ -113,10 +114,17 @@ class StudyDefinition:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(self, given: StudyDefinition) -> list[str]:
-        """One sentence per field in which `given` is another study than this one; empty where they are equal."""
+        """One sentence per field in which `given` is another study than this one; empty where they are equal.
+
+        A default that differs because another field does is not named beside it.
+        """
+        ours, theirs = self.to_json(), given.to_json()
+        before, after = following(ours), following(theirs)
+        caused = {name for name in before if (ours[name], theirs[name]) == (before[name], after[name])}
         return [
             f"`{path}` is {_shown(old)} in the study {self.name!r}, and {_shown(new)} was given."
-            for path, old, new in _compare("", self.to_json(), given.to_json())
+            for path, old, new in _compare("", ours, theirs)
+            if path not in caused
         ]
 
     def training(self, artifacts: str, import_paths: Sequence[str] = ()) -> Training:
