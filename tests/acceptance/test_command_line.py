@@ -85,9 +85,7 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     assert again.err == "Study 'study' is finished already: nothing was run. This is its result.\n"
     assert tuner("study", "list").out.splitlines()[1].split()[:3] == ["study", "finished", "4"]
     assert len(tuner("trial", "list", "study", "--state", "complete").out.splitlines()) == 5
-    assert (
-        tuner("trial", "list", "study", "--state", "failed").out == "Study 'study' has no trial that is failed yet.\n"
-    )
+    assert tuner("trial", "list", "study", "--state", "failed").out == "Study 'study' has no trial that is failed.\n"
     values = [trial["value"] for trial in json.loads(tuner("trial", "list", "study", "-o", "json").out)]
     best = json.loads(tuner("trial", "list", "study", "--best", "3", "-o", "json").out)
     assert [trial["value"] for trial in best] == sorted(values)[:3]

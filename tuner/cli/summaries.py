@@ -23,7 +23,9 @@ def counted(number: int, noun: str) -> str:
 
 def one_line(now: StudySummary) -> str:
     """State, trials and best so far."""
-    trials = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "no trial yet"
+    from tuner.reporting.results import yet
+
+    trials = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or f"no trial{yet(now.state)}"
     found = now.best_configuration
     best = f"; best {now.objective} {short(found.value)} (trial {now.best.number})" if now.best and found else ""
     return f"{now.name}: {now.state}, {trials}{best}"
@@ -143,7 +145,9 @@ def _share(now: StudySummary) -> str | None:
 
 
 def _trials(now: StudySummary) -> str:
-    states = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "none yet"
+    from tuner.reporting.results import yet
+
+    states = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or f"none{yet(now.state)}"
     return states if sum(now.counts.values()) >= now.planned else f"{states}; {now.planned} planned"
 
 

@@ -34,7 +34,8 @@ def list_trials(study: str, best: int | None, state: str | None, output: str) ->
     if best is not None and state not in (None, "complete"):
         raise click.UsageError(f"--best lists complete trials, and --state asks for {state} ones; give one of them.")
     state = state if best is None else "complete"
-    found = [item for item in results.trial_results(opened(), study, best) if state in (None, item.state)]
+    database = opened()
+    found = [item for item in results.trial_results(database, study, best) if state in (None, item.state)]
     if output == "json":
         emit_json(found)
         return
@@ -43,7 +44,8 @@ def list_trials(study: str, best: int | None, state: str | None, output: str) ->
         for item in found
     ]
     columns = ("trial", "state", "value", "epochs", "time", "cause", "parameters")
-    emit_table(columns, rows, f"Study {study!r} has no trial{f' that is {state}' if state else ''} yet.")
+    yet = results.yet(results.study_row(database, study).state)
+    emit_table(columns, rows, f"Study {study!r} has no trial{f' that is {state}' if state else ''}{yet}.")
 
 
 @trial.command()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from db import attempts, configurations, reports, studies, trials
+from db import attempts, configurations, reports, states, studies, trials
 from db.engine import Database, Session
 from db.tables import Study, Trial
 from tuner.coordination.repeats import estimate, numbers_of, state_of
@@ -99,6 +99,11 @@ def study_row(database: Database, name: str) -> Study:
         return row
 
 
+def yet(state: str) -> str:
+    """The word for what a study in this state has not found; nothing where it is over and will not find it."""
+    return "" if state in states.terminal(states.STUDY) else " yet"
+
+
 def trial_results(database: Database, name: str, best: int | None = None) -> list[TrialResult]:
     """Every trial of a study, by number; or only so many of the best complete ones, the best first."""
     row = study_row(database, name)
@@ -153,7 +158,7 @@ def trial_result(database: Database, name: str, number: int) -> TrialResult:
 def no_trial(s: Session, study: Study, number: int) -> InvalidInput:
     """The error that says that a study has no trial of this number, and which ones it has."""
     begun = sum(studies.counts(s, study.id).values())
-    has = f"it has the trials 0 to {begun - 1}" if begun else "it has no trial yet"
+    has = f"it has the trials 0 to {begun - 1}" if begun else f"it has no trial{yet(study.state)}"
     return InvalidInput(f"Study {study.name!r} has no trial {number}; {has}. List them: tuner trial list {study.name}")
 
 
