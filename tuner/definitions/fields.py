@@ -11,27 +11,14 @@ from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar
 
+from search_spaces.mistakes import is_finite
+from search_spaces.mistakes import told as told  # the other readers of a study take it from here
 from tuner.names import brief, near
 
 T = TypeVar("T")
 _WORD = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _ENTRY_POINT = re.compile(rf"{_WORD}:{_WORD}", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
-
-
-def told(value: object) -> str:
-    """What was given, in words."""
-    if value is None:
-        return "empty (null)"
-    if isinstance(value, bool):
-        return f"{str(value).lower()} (YAML reads unquoted yes, no, on and off as true and false)"
-    if isinstance(value, str):
-        return f"the text {brief(value)}" if value else "an empty text"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    return brief(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -76,7 +63,7 @@ class Fields:
     def whole(self, key: str, default: int, low: int, high: int) -> int:
         """A whole number from `low` to `high`."""
         value = self._form.get(key, default)
-        if is_number(value) and math.isfinite(value) and value == int(value) and low <= value <= high:
+        if is_number(value) and is_finite(value) and value == int(value) and low <= value <= high:
             return int(value)
         self.wrong(key, f"expected a whole number from {low:,} to {high:,}.{_number_hint(value)}")
         return default
@@ -90,7 +77,7 @@ class Fields:
     def number(self, key: str, default: float, low: float, high: float, *, above: bool = False) -> float:
         """A finite number from `low` to `high`, or above `low`."""
         value = self._form.get(key, default)
-        if is_number(value) and math.isfinite(value) and low <= value <= high and not (above and value == low):
+        if is_number(value) and is_finite(value) and low <= value <= high and not (above and value == low):
             return float(value)
         span = f" above {low:g} and at most {high:g}" if above else f" from {low:g} to {high:g}"
         bounds = "" if math.isinf(low) else span
@@ -119,7 +106,7 @@ class Fields:
             return default
         if isinstance(value, str) and value.strip() == value != "" and value.isprintable() and len(value) <= 128:
             return value
-        quotes = f' If that is its name, put it in quotes: "{value}".' if is_number(value) else ""
+        quotes = f' If that is its name, put it in quotes: "{value}".' if is_number(value) and is_finite(value) else ""
         self.wrong(key, f"expected {what}, 1 to 128 printable characters.{quotes}")
         return default
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import search_spaces
 from search_spaces import InvalidSpace, Space
+from search_spaces.mistakes import is_finite
 from tuner.definitions.data_form import read_data
 from tuner.definitions.defaults import direction_of, grace_of, pruner_of, usual_failures
 from tuner.definitions.fields import Fields, is_number, shown, told
@@ -81,11 +82,12 @@ def read_study(form: Mapping[str, Any], base: Path, known: Collection[str]) -> d
 
 
 def _name(given: Fields) -> str:
+    name = given.raw("name")
     if "name" not in given:
         given.problems.append("`name` is missing: give the study a name, for example 'digits'.")
-    elif problem := name_problem("study", given.raw("name")):
+    elif problem := name_problem("study", name):
         given.problems.append(f"`name`: {problem}")
-    return str(given.raw("name"))
+    return name if isinstance(name, str) else ""
 
 
 def _subject(given: Fields) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_value(value: object) -> bool:
-    return value is None or isinstance(value, (bool, str)) or (is_number(value) and math.isfinite(value))
+    return value is None or isinstance(value, (bool, str)) or (is_number(value) and is_finite(value))
 
 
 def _objective(given: Fields) -> dict[str, Any]:
