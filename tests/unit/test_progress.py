@@ -96,6 +96,8 @@ def test_the_time_left_is_told_once_trials_finish_that_began_after_the_first(
     assert seconds_left(150, 16, "paused") is None
     assert seconds_left(250, 17) is None
     assert seconds_left(251, 19) == 10.5
+    assert seconds_left(252, 37) is not None
+    assert seconds_left(253, 38) is None  # the other two are running
 
 
 def test_without_a_terminal_there_are_plain_lines_now_and_then(

@@ -95,7 +95,7 @@ class Pace:
             self._known, self._start = finished, None
         elif self._start is None and finished > self._known:
             self._start = now, finished
-        if self._start is None:
+        if self._start is None or to_come <= running:  # the last ones have begun: how fast others began says nothing
             return None
         began, before = self._start
         return to_come * (now - began) / (finished - before) if finished - before >= self._at_once else None
