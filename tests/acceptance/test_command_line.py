@@ -138,6 +138,16 @@ def test_what_a_person_is_told_of_repeats_and_of_unseen_rows(tuner: Tuner, tmp_p
     assert (refused.code, refused.out) == (2, "")
 
 
+def test_pruned_trials_do_not_look_like_failures(tuner: Tuner, tmp_path: Path) -> None:
+    file = Path(study_file(tmp_path, trials=8))
+    file.write_text(file.read_text().replace("pruner: none", "pruner: asha"))
+    shown = tuner("run", str(file)).out
+    pruned = int(re.search(r"\ntrials .*\b(\d+) pruned\n", shown)[1])  # type: ignore[index]
+    hint = "pruned because others did better, as `tuner trial explain study N` tells; with `pruner: none` in the study"
+    assert f"{pruned} trials {hint}" in " ".join(shown.split())
+    assert hint not in tuner("run", study_file(tmp_path, name="all")).out
+
+
 def test_json_is_all_there_is_on_stdout(home: Path, tmp_path: Path, tuner: Tuner) -> None:
     (tmp_path / "talks.py").write_text(
         "def train(run):\n"

@@ -121,7 +121,8 @@ def _final(now: StudySummary) -> str | None:
         return None
     if now.final is not None:
         return now.final.sentence
-    unread = f"the test part was not read yet for the winner; promotion does, and so does: tuner study score {now.name}"
+    how = f"`tuner model promote {now.name}` reads it, and so does `tuner study score {now.name}`"
+    unread = f"the test part was not read yet for the winner: {how}"
     return unread if now.no_test_part is None else f"none: {now.no_test_part}"
 
 
@@ -153,8 +154,14 @@ def _trials(now: StudySummary) -> str:
 
 def _saved(now: StudySummary) -> str | None:
     all_epochs = now.epochs_without_stopping
-    saved = all_epochs - now.epochs
-    return f"saved {saved} of {all_epochs} epochs ({saved / all_epochs:.0%})" if saved > 0 else None
+    saved, pruned = all_epochs - now.epochs, now.counts.get("pruned", 0)
+    if saved <= 0:
+        return None
+    why = (
+        f"; {counted(pruned, 'trial')} pruned because others did better, as `tuner trial explain {now.name} N` tells; "
+        "with `pruner: none` in the study every trial goes on"
+    )
+    return f"saved {saved} of {all_epochs} epochs ({saved / all_epochs:.0%})" + (why if pruned else "")
 
 
 def _promoted(version: PromotedVersion | None) -> dict[str, object]:
