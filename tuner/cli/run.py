@@ -26,12 +26,18 @@ LAUNCHER = click.option(
     type=click.Choice(["ray", "processes", "inline"]),
     help="Where trials run: a Ray cluster, child processes, or this process.  [default: TUNER_LAUNCHER, else ray]",
 )
+WORKERS_OPTION = click.option(
+    "--workers",
+    type=WORKERS,
+    metavar="N",
+    help="Most workers at once.  [default: TUNER_WORKERS, else as many as there is room for]",
+)
 
 
 @click.command()
 @FILE
 @click.option("--promote", "model", metavar="NAME", help="Promote the best trial as the next version of this model.")
-@click.option("--workers", type=WORKERS, metavar="N", help="Most trials at once on this machine.")
+@WORKERS_OPTION
 @LAUNCHER
 @click.option("--progress/--no-progress", default=True, help="Show what is going on.  [default: progress]")
 @output_option
