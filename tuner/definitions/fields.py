@@ -60,33 +60,37 @@ class Fields:
                 hint = near(key, known, synonyms) or f" The fields here are: {', '.join(known)}."
                 self.problems.append(f"{self.path(shown(key))} is not a field.{hint}")
 
-    def whole(self, key: str, default: int, low: int, high: int) -> int:
-        """A whole number from `low` to `high`."""
+    def whole(self, key: str, default: int, low: int, high: int, *, nullable: bool = False) -> int:
+        """A whole number from `low` to `high`. `nullable`: the sentence says that null is allowed, too."""
         value = self._form.get(key, default)
         if is_number(value) and is_finite(value) and value == int(value) and low <= value <= high:
             return int(value)
-        self.wrong(key, f"expected a whole number from {low:,} to {high:,}.{_number_hint(value)}")
+        null = ", or null" if nullable else ""
+        self.wrong(key, f"expected a whole number from {low:,} to {high:,}{null}.{_number_hint(value)}")
         return default
 
     def whole_or_none(self, key: str, default: int | None, low: int, high: int) -> int | None:
         """The same, or null."""
         if self._form.get(key, default) is None:
             return None
-        return self.whole(key, low if default is None else default, low, high)
+        return self.whole(key, low if default is None else default, low, high, nullable=True)
 
-    def number(self, key: str, default: float, low: float, high: float, *, above: bool = False) -> float:
-        """A finite number from `low` to `high`, or above `low`."""
+    def number(
+        self, key: str, default: float, low: float, high: float, *, above: bool = False, nullable: bool = False
+    ) -> float:
+        """A finite number from `low` to `high`, or above `low`; `nullable` as of `whole`."""
         value = self._form.get(key, default)
         if is_number(value) and is_finite(value) and low <= value <= high and not (above and value == low):
             return float(value)
         span = f" above {low:g} and at most {high:g}" if above else f" from {low:g} to {high:g}"
         bounds = "" if math.isinf(low) else span
-        self.wrong(key, f"expected a finite number{bounds}.{_number_hint(value)}")
+        null = ", or null" if nullable else ""
+        self.wrong(key, f"expected a finite number{bounds}{null}.{_number_hint(value)}")
         return default
 
     def number_or_none(self, key: str, low: float, high: float, *, above: bool = False) -> float | None:
         """The same, or null, which is also the default."""
-        return None if self.raw(key) is None else self.number(key, low, low, high, above=above)
+        return None if self.raw(key) is None else self.number(key, low, low, high, above=above, nullable=True)
 
     def one_of(self, key: str, default: str, names: Collection[str], synonyms: Mapping[str, str] | None = None) -> str:
         """One of `names`, in any case."""
