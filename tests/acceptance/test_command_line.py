@@ -145,7 +145,11 @@ def test_pruned_trials_do_not_look_like_failures(tuner: Tuner, tmp_path: Path) -
     pruned = int(re.search(r"\ntrials .*\b(\d+) pruned\n", shown)[1])  # type: ignore[index]
     hint = "pruned because others did better, as `tuner trial explain study N` tells; with `pruner: none` in the study"
     assert f"{pruned} trials {hint}" in " ".join(shown.split())
-    assert hint not in tuner("run", study_file(tmp_path, name="all")).out
+    file = Path(study_file(tmp_path, name="all"))
+    file.write_text(file.read_text() + "direction: maximize\npatience: 4\n")  # so the first epoch is the best
+    assert hint not in tuner("run", str(file)).out
+    explained = tuner("trial", "explain", "all", "0").out
+    assert "at epoch 1, after 5 epochs.\nIt ended by itself: 4 epochs without a better one" in explained
 
 
 def test_json_is_all_there_is_on_stdout(home: Path, tmp_path: Path, tuner: Tuner) -> None:
