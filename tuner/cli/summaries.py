@@ -65,7 +65,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "code": f"as it was submitted ({now.code[:12]})" if now.code else None,
         "share": _share(now),
         "trials": _trials(now),
-        "failures": ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items())),
+        "failures": _failures(now),
         "time": duration(now.seconds),
         "stopping": _saved(now),
         f"best {now.objective}": _best(now),
@@ -150,6 +150,12 @@ def _trials(now: StudySummary) -> str:
 
     states = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or f"none{yet(now.state)}"
     return states if sum(now.counts.values()) >= now.planned else f"{states}; {now.planned} planned"
+
+
+def _failures(now: StudySummary) -> str | None:
+    causes = ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items()))
+    where = f"`tuner trial list {now.name} --state failed` lists them, `tuner trial explain {now.name} N` tells why"
+    return f"{causes}; {where}" if causes else None
 
 
 def _saved(now: StudySummary) -> str | None:
