@@ -5,6 +5,7 @@ The rules are checked wherever a space of the family is made, so that a mistake 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,13 @@ _OTHER_NAMES = {
     "leakyrelu": "leaky_relu", "leaky-relu": "leaky_relu", "leaky relu": "leaky_relu", "logistic": "sigmoid",
     "nesterov": "momentum", "sgd_momentum": "momentum", "rms_prop": "rmsprop", "adam_w": "adamw",
 }  # fmt: skip
+_RANGE = re.compile(r"\(?(\d+(?:\.\d+)?) *(?:-|,|to|\.\.\.?) *(\d+(?:\.\d+)?)\)?")
+
+
+def _range_hint(value: object) -> str:
+    """How to write a range that arrived as text, such as 1-4 or (1, 4)."""
+    ends = _RANGE.fullmatch(value) if isinstance(value, str) else None
+    return f" For a range write [{ends[1]}, {ends[2]}]." if ends else ""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Numbers:
         if kind and self.low <= number <= self.high:
             at_end = (self.open_low and number == self.low) or (self.open_high and number == self.high)
             return f"expected {self.expected}." if at_end else None
-        return f"expected {self.expected}.{number_hint(value)}"
+        return f"expected {self.expected}.{number_hint(value) or _range_hint(value)}"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,10 @@ def brief(value: object) -> str:
     """A value as any terminal can show it: ASCII, no control characters, at most 60 characters."""
     if isinstance(value, int) and value.bit_length() > 1024:
         return f"a number of {value.bit_length()} bits"
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except ValueError:  # Python refuses to write a number of more than 4,300 digits that is in a list
+        return "..."
     return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
 
 

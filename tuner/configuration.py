@@ -32,7 +32,7 @@ class Settings:
     models: Path  # TUNER_MODELS: folder of promoted models, NAME/<integer>; default HOME/models
     launcher: str = "ray"  # TUNER_LAUNCHER: one of LAUNCHERS
     ray_address: str | None = None  # TUNER_RAY_ADDRESS: of a running cluster; None: start one on this machine
-    workers: int | None = None  # TUNER_WORKERS: most workers on this machine; None: as many as it has room for
+    workers: int | None = None  # TUNER_WORKERS: most workers at once; None: as many as there is room for
     import_paths: tuple[str, ...] = ()  # TUNER_IMPORT_PATHS: where user code lies, written like PATH; default here
     log_level: str = "info"  # TUNER_LOG_LEVEL: one of LOG_LEVELS
     log_format: str = "text"  # TUNER_LOG_FORMAT: one of LOG_FORMATS; json has one object per line

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher, get_close_matches
 
+from search_spaces.mistakes import brief as brief  # taken from here, like its neighbours
+from search_spaces.mistakes import is_finite
 from tuner.errors import InvalidInput
 
 LONGEST = 128  # characters
@@ -31,7 +33,8 @@ def check_name(kind: str, given: object) -> str:
 def name_problem(kind: str, given: object) -> str | None:
     """The sentence that says why `given` cannot name a `kind`; None where it can."""
     if not isinstance(given, str):
-        hint = f" Put it in quotes: '{given}'." if type(given) in (int, float) and kind != "model" else ""
+        number = type(given) in (int, float) and is_finite(given) and kind != "model"
+        hint = f" Put it in quotes: '{given}'." if number else ""
         return f"The {kind} name is {brief(given)}, but a name is a text.{hint}"
     if not given:
         return f"The {kind} name is empty. Give it one, for example '{kind}-1'."
@@ -61,12 +64,6 @@ def near(given: str, known: Iterable[str], synonyms: Mapping[str, str] | None = 
         del close[1]
     found = dict.fromkeys(visible(words[word]) for word in close)
     return f" Did you mean {' or '.join(f'`{name}`' for name in found)}?" if found else ""
-
-
-def brief(value: object, longest: int = 60) -> str:
-    """A value as any terminal can show it: ASCII, no control characters, at most `longest` characters."""
-    text = ascii(value)
-    return text if len(text) <= longest else f"{text[: longest - 4]}...{text[-1]}"
 
 
 def visible(text: object) -> str:

@@ -245,7 +245,7 @@ class Study:
         if now.best is None or now.best_configuration is None:
             repeated = self.definition.repeats > 1
             what = "configuration whose repeats are all complete," if repeated else "completed trial"
-            raise InvalidInput(f"Study {self.name!r} has no {what} with a finite objective yet.")
+            raise InvalidInput(f"Study {self.name!r} has no {what} with a finite objective{results.yet(now.state)}.")
         return now.best, now.best_configuration
 
     def summary(self) -> StudySummary:

@@ -2,8 +2,9 @@
 
 Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
 
-    {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "trial": 17, "key": KEY,
-     "sha256": SUM, "staging": DIR | null, "probe_rows": 16, "evaluate_test": true, "refit": false}
+    {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "trial": 17, "token": 1,
+     "epoch": 9, "key": KEY | null, "sha256": SUM | null, "staging": DIR | null, "probe_rows": 16,
+     "evaluate_test": true, "refit": false}                                       a null key: it is trained again
     {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null, "notes": [...],
      "scores": {"validation": {metric: value} | null, "test": {metric: value} | null,
                 "standard_errors": {part: {metric: value}}, "rows": {part: number},
@@ -35,9 +36,9 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises what is in the way.
     """
     training = Training.from_json(request["training"])
-    store = ArtifactStore(request["artifact_root"])
-    folder = store.verify(request["key"], request["sha256"])
-    made = described(store, request["key"], request["trial"])
+    store, key = ArtifactStore(request["artifact_root"]), request["key"]
+    folder = None if key is None else store.verify(key, request["sha256"])
+    made = request if key is None else described(store, key, request["trial"])
     about = {
         "study": training.study,
         **{key: made[key] for key in ("trial", "token", "epoch")},
@@ -46,15 +47,15 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
         "model": training.model,
         "objective": training.objective,
         "direction": training.direction,
-        "artifact": {"key": request["key"], "sha256": request["sha256"]},
+        "artifact": None if key is None else {"key": key, "sha256": request["sha256"]},
     }
-    if training.loop:
+    if training.loop and folder is not None:  # without what it saved nobody can make its model
         return _export_loop(training, folder, about, request)
     return _export_trial(training, folder, about, request)
 
 
 def _export_trial(
-    training: Training, folder: Path, about: dict[str, Any], request: Mapping[str, Any]
+    training: Training, folder: Path | None, about: dict[str, Any], request: Mapping[str, Any]
 ) -> dict[str, Any]:
     from workers.saved_model import ExportRefused, write_saved_model
     from workers.scoring import evaluate
@@ -62,7 +63,7 @@ def _export_trial(
     if training.data is None:
         raise ExportRefused(f"Study {training.study!r} names no data, which its model is built for: add data to it.")
     parts = load(training.data, training.import_paths)
-    state = same_preprocessing(parts, folder)
+    state = parts.preprocessing if folder is None else same_preprocessing(parts, folder)
     model, refit = _model(training, folder, request, parts, about["epoch"])
     test = parts.test if request.get("evaluate_test") else None
     scored = {"validation": None if refit else parts.validation, "test": test}
@@ -88,10 +89,10 @@ def _export_trial(
 
 
 def _model(
-    training: Training, folder: Path, request: Mapping[str, Any], parts: Parts, epochs: int
+    training: Training, folder: Path | None, request: Mapping[str, Any], parts: Parts, epochs: int
 ) -> tuple[Any, dict[str, Any]]:
     """The trial's model as it was trained, or trained again for so many epochs; then also what scores say of that."""
-    if not request.get("refit"):
+    if folder is not None and not request.get("refit"):
         return rebuilt(training, folder, request, parts), {}
     from workers.refit import refitted, together
 

@@ -69,7 +69,13 @@ def refused(outcome: Outcome, *words: str, code: int = 2) -> None:
     ("arguments", "words"),
     [
         (["stduy", "list"], ["'stduy'", "`study`"]),
-        (["promote", "digits"], ["'promote'", "`model promote`"]),
+        (["promote", "digits"], ["'promote'", "`tuner model promote`"]),
+        (["report", "digits"], ["`tuner study report`"]),
+        (["status", "digits"], ["`tuner study show`"]),
+        (["study", "promote", "digits"], ["`tuner model promote`"]),
+        (["study", "run", "study.yaml"], ["`tuner run`"]),
+        (["model", "digits"], ["There are: promote, list, rollback, alias."]),
+        (["model", "promote", "digits", "--alias", "a/b"], ["tuner: The alias name 'a/b'"]),
         (["\x1b[2J"], ["'\\x1b[2J'"]),
         (["study", "lsit"], ["'lsit'", "`list`"]),
         (["trial", "explian", "digits", "3"], ["`explain`"]),
@@ -77,10 +83,23 @@ def refused(outcome: Outcome, *words: str, code: int = 2) -> None:
         (["db", "upgrad"], ["`upgrade`"]),
         (["run", "--promot", "x", "study.yaml"], ["--promot", "--promote"]),
         (["study", "list", "--output", "xml"], ["'xml'", "table", "json"]),
-        (["run", "--workers", "0", "study.yaml"], ["--workers", "x>=1"]),
+        (
+            ["run", "--workers", "0", "study.yaml"],
+            ["--workers", "'0' is no number of workers; expected a whole number from 1"],
+        ),
+        (["study", "wait", "digits", "--timeout", "nan"], ["'nan' is no number of seconds; expected a number from 0"]),
+        (["model", "alias", "digits", "best"], ["'best' is no version number; expected a whole number from 1"]),
+        (
+            ["model", "promote", "digits", "--trial", "1.5"],
+            ["'1.5' is no trial number; expected a whole number from 0"],
+        ),
+        (["trial", "show", "digits", "9" * 30], ["is no trial number"]),
         (["run", "--launcher", "rya", "study.yaml"], ["rya", "processes"]),
         (["run"], ["FILE"]),
-        (["trial", "show", "digits", "first"], ["NUMBER", "'first'"]),
+        (
+            ["trial", "show", "digits", "first"],
+            ["NUMBER", "'first' is no trial number; expected a whole number from 0, for example 17."],
+        ),
         (["completion", "tcsh"], ["'tcsh'", "fish"]),
         (["run", "nowhere.yaml"], ["There is no study file 'nowhere.yaml'"]),
         (["run", "study.toml"], ["study.toml", ".yaml"]),
@@ -175,6 +194,34 @@ def test_a_database_of_another_version(tuner: Tuner, home: Path, tmp_path: Path)
         refused(tuner(*arguments), "9999", "newer", "tuner db upgrade", code=1)
     _execute(home, "DROP TABLE ockham_version")
     refused(tuner("study", "list"), "tuner db upgrade", code=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("json_set(definition, '$.quorum', 3)", "the field 'quorum', which this version of Ockham does not know"),
+        (
+            "json_set(definition, '$.space.parameters.x.type', 'simplex')",
+            "another version of Ockham may have written it",
+        ),
+        ("json_remove(definition, '$.name')", "another version of Ockham may have written it"),
+    ],
+)
+def test_a_study_of_another_version_is_shown_and_ended(
+    tuner: Tuner, home: Path, tmp_path: Path, change: str, why: str
+) -> None:
+    assert tuner("run", study_file(tmp_path, LOOP)).code == 0
+    _execute(home, f"UPDATE study SET definition = {change}, state = 'active'")
+    shown = tuner("study", "show", "study")
+    assert shown.code == 0, shown
+    assert "study (active)" in shown.out and "2 complete" in shown.out and "best val_loss" in shown.out
+    assert why in shown.out
+    for looking in (["study", "list"], ["trial", "list", "study"], ["trial", "show", "study", "1"], ["top", "--once"]):
+        assert tuner(*looking).code == 0
+    refused(tuner("study", "report", "study"), why)
+    asked = tuner("study", "cancel", "study")
+    assert (asked.code, asked.out) == (0, "Study 'study' is cancelling: its running trials end now.\n")
+    assert tuner("study", "delete", "study", "--yes").code == 0
 
 
 def test_a_file_that_is_no_database(tuner: Tuner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

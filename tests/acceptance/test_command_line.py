@@ -88,9 +88,12 @@ def test_run_look_and_run_again(tuner: Tuner, tmp_path: Path) -> None:
     )
     assert tuner("study", "list").out.splitlines()[1].split()[:3] == ["study", "finished", "4"]
     assert len(tuner("trial", "list", "study", "--state", "complete").out.splitlines()) == 5
-    assert (
-        tuner("trial", "list", "study", "--state", "failed").out == "Study 'study' has no trial that is failed yet.\n"
-    )
+    assert tuner("trial", "list", "study", "--state", "failed").out == "Study 'study' has no trial that is failed.\n"
+    values = [trial["value"] for trial in json.loads(tuner("trial", "list", "study", "-o", "json").out)]
+    best = json.loads(tuner("trial", "list", "study", "--best", "3", "-o", "json").out)
+    assert [trial["value"] for trial in best] == sorted(values)[:3]
+    refused = tuner("trial", "list", "study", "--best", "3", "--state", "pruned")
+    assert (refused.code, refused.out) == (2, "")
     shown = tuner("trial", "show", "study", "2")
     assert shown.out.startswith("trial       2 (complete)")
     assert "\ntrained    alone: its code owns its training loop\n" in shown.out
@@ -160,6 +163,20 @@ def test_what_a_person_is_told_of_repeats_and_of_unseen_rows(tuner: Tuner, tmp_p
     assert "none: its loop reported no metric such as test_loss" in tuner("study", "show", "unseen").out
     refused = tuner("study", "score", "unseen")
     assert (refused.code, refused.out) == (2, "")
+
+
+def test_pruned_trials_do_not_look_like_failures(tuner: Tuner, tmp_path: Path) -> None:
+    file = Path(study_file(tmp_path, trials=8))
+    file.write_text(file.read_text().replace("pruner: none", "pruner: asha"))
+    shown = tuner("run", str(file)).out
+    pruned = int(re.search(r"\ntrials .*\b(\d+) pruned\n", shown)[1])  # type: ignore[index]
+    hint = "pruned because others did better, as `tuner trial explain study N` tells; with `pruner: none` in the study"
+    assert f"{pruned} trials {hint}" in " ".join(shown.split())
+    file = Path(study_file(tmp_path, name="all"))
+    file.write_text(file.read_text() + "direction: maximize\npatience: 4\n")  # so the first epoch is the best
+    assert hint not in tuner("run", str(file)).out
+    explained = tuner("trial", "explain", "all", "0").out
+    assert "at epoch 1, after 5 epochs.\nIt ended by itself: 4 epochs without a better one" in explained
 
 
 def test_json_is_all_there_is_on_stdout(home: Path, tmp_path: Path, tuner: Tuner) -> None:
@@ -324,6 +341,10 @@ def test_a_failed_study_is_exit_code_1(tuner: Tuner, tmp_path: Path) -> None:
     assert "tuner trial list study" in outcome.err
     assert "user_error" in tuner("trial", "list", "study").out
     assert "Last lines of its log" in tuner("trial", "explain", "study", "0").out
+    shown = tuner("study", "show", "study").out
+    assert re.search(
+        r"\nfailures +\d by .*; `tuner trial list study --state failed` lists them, `tuner trial ex", shown
+    )
 
 
 def test_on_a_terminal_there_is_one_live_line_and_prints_stand_above_it(home: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_two_studies_at_once_both_progress_and_finish(make_bench: Callable[..., 
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"sampler": "oracle"}, "The sampler is 'oracle'"), ({"quorum": 3}, "another version may have written it")],
+    [({"sampler": "oracle"}, "The sampler is 'oracle'"), ({"quorum": 3}, "A newer version wrote it")],
 )
 def test_a_study_that_cannot_be_run_here_is_left_alone_and_the_others_go_on(
     make_bench: Callable[..., Bench], change: dict[str, Any], words: str

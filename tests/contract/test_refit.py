@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import delete
 
 from db.engine import Database
+from db.tables import Artifact
 from tests import promotions
 from tests.trained import cohort_training, saved_weights
 from tests.trained import finished as finished_trial
 from tuner import Study, create_study
 from tuner.configuration import Settings
-from tuner.errors import InvalidInput, PromotionFailed
+from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed
 from tuner.promoting import promotion
+from workers.artifacts import ArtifactStore
 from workers.contract import Assignment, Member, Training
 from workers.worker import Turns
 
@@ -82,6 +85,20 @@ def test_the_winner_learns_from_the_validation_rows_too(settings: Settings) -> N
     assert chosen.scores["test"]["accuracy"] == pytest.approx(0.5)
     assert chosen.scores["test_reads"] == 2
     assert study.summary().final == chosen.final != version.final
+
+
+@pytest.mark.tensorflow
+def test_a_trial_whose_model_is_gone_is_trained_again(settings: Settings) -> None:
+    study = finished(settings)
+    kept = study.promote("kept", refit=True)
+    with study.database.write() as s:
+        s.execute(delete(Artifact))
+    ArtifactStore(str(settings.artifacts)).remove("study")
+    with pytest.raises(NothingToPromote, match=r"was not kept.* tuner model promote study --trial 0 --refit$"):
+        study.promote()
+    gone = study.promote("gone", refit=True)
+    assert gone.scores["refit"] == kept.scores["refit"]
+    assert gone.scores["test"] == kept.scores["test"]
 
 
 @pytest.mark.tensorflow

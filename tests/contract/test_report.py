@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tuner
+from db import studies
 from search_spaces import Choice, Float, Lambda, Space
 from tests.commands import in_process
 from tuner.configuration import Settings
@@ -19,6 +20,7 @@ from tuner.errors import InvalidInput
 from tuner.reporting import importance as weighing
 from tuner.reporting import plots, report
 from tuner.reporting.importance import FEWEST, importance, too_narrow
+from tuner.reporting.results import study_row
 from tuner.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -175,4 +177,11 @@ def test_nothing_to_show_and_nowhere_to_write(
     for name, hint in (("fals", "falls"), ("new", "no complete trial yet")):
         refused = run("study", "report", name, "--file", str(tmp_path / "page.html"))
         assert (refused.code, hint in refused.err) == (2, True)
+    with study.database.write() as s:
+        studies.request(s, study_row(study.database, "new").id, "cancelling")
+        studies.finish(s, study_row(study.database, "new").id, "cancelled", "cancelled on request")
+    for command in (("study", "report"), ("study", "tensorboard"), ("trial", "list"), ("study", "show")):
+        said = run(*command, "new")
+        assert "yet" not in said.out + said.err
+    assert "has no complete trial, so there is nothing to plot." in run("study", "report", "new").err
     assert not list(tmp_path.iterdir())

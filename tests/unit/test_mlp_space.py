@@ -50,6 +50,8 @@ def test_a_domain_or_its_form_is_taken_as_it_is() -> None:
         ({"learning_rate": 0}, "`learning_rate` is 0; expected a positive number."),
         ({"depth": Float(1, 4)}, "`depth` includes 1.0; expected a number of layers"),
         ({"depth": True}, "`depth` is true"),
+        ({"depth": "1-4"}, "from 1 to 100. For a range write [1, 4]."),
+        ({"dropout": "(0.1, 0.5)"}, "For a range write [0.1, 0.5]."),
         ({"width": (256, 16)}, "`width.low` is 256, above high = 16"),
         ({"activation": "leakyrelu"}, "Did you mean `leaky_relu`?"),
         ({"optimizer": ["adam", "adam"]}, "`optimizer.options[1]` is 'adam', which repeats it"),

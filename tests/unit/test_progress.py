@@ -78,17 +78,26 @@ def test_the_live_line_is_one_line_of_any_terminal(definition: StudyDefinition, 
         assert len(shown.rstrip("\n")) < width
 
 
-def test_the_time_left_follows_from_what_finished_since_the_start(
+def test_the_time_left_is_told_once_trials_finish_that_began_after_the_first(
     definition: StudyDefinition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([100.0, 110.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     study, pace = FakeStudy(replace(definition, trials=40)), Pace()
-    study.counts = {"complete": 10}  # of an earlier run
-    assert pace.snapshot(study).seconds_left is None  # type: ignore[arg-type]
-    study.counts = {"complete": 14, "pruned": 1, "running": 2}
-    now = pace.snapshot(study)  # type: ignore[arg-type]
-    assert (now.finished, now.running, now.pruned, now.seconds_left) == (15, 2, 1, 50.0)
+
+    def seconds_left(at: float, finished: int, state: str = "active") -> float | None:
+        monkeypatch.setattr(time, "monotonic", lambda: at)
+        study.state, study.counts = state, {"complete": finished - 1, "pruned": 1, "running": 2}
+        return pace.snapshot(study).seconds_left  # type: ignore[arg-type]
+
+    assert seconds_left(100, 10) is None  # of an earlier run
+    assert seconds_left(130, 11) is None  # 30 seconds in which the worker compiled
+    assert seconds_left(131, 12) is None  # it began when the first one did
+    assert seconds_left(132, 13) == 27.0  # since the first one, a second for each
+    assert seconds_left(140, 16) == 48.0
+    assert seconds_left(150, 16, "paused") is None
+    assert seconds_left(250, 17) is None
+    assert seconds_left(251, 19) == 10.5
+    assert seconds_left(252, 37) is not None
+    assert seconds_left(253, 38) is None  # the other two are running
 
 
 def test_without_a_terminal_there_are_plain_lines_now_and_then(

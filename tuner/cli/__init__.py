@@ -18,7 +18,7 @@ COMMANDS = {
     "run": ("tuner.cli.run", "run", "Run a study from a file to its end, or resume it."),
     "study": ("tuner.cli.studies", "study", "Submit, list, show, wait for, pause, stop and change studies."),
     "trial": ("tuner.cli.trials", "trial", "List, show, explain and cancel trials."),
-    "model": ("tuner.cli.models", "model", "Promote, list and roll back models."),
+    "model": ("tuner.cli.models", "model", "Promote, list, alias and roll back models."),
     "serve": ("tuner.cli.service", "serve", "Run a coordinator for every study of the database."),
     "top": ("tuner.cli.top", "top", "Watch every study that has not ended."),
     "db": ("tuner.cli.service", "db", "Look after the database."),
@@ -27,24 +27,14 @@ COMMANDS = {
 }
 
 SYNONYMS = {
-    "submit": "study submit",
-    "list": "study list",
-    "show": "study show",
-    "wait": "study wait",
-    "pause": "study pause",
-    "stop": "study stop",
-    "cancel": "study cancel",
-    "set": "study set",
-    "delete": "study delete",
-    "gc": "study gc",
-    "explain": "trial explain",
-    "promote": "model promote",
-    "rollback": "model rollback",
-    "upgrade": "db upgrade",
     "start": "run",
-    "resume": "study resume",
+    "create": "study submit",
+    "status": "study show",
+    "publish": "model promote",
+    "version": "--version",
+    "help": "--help",
 }
-"""What a person may type first, and what it is here."""
+"""What a person may type who does not know the commands, and what it is here."""
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

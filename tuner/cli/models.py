@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.cli.groups import Group
+from tuner.cli.numbers import TRIAL, VERSION
 from tuner.cli.opened import opened, opened_if_there
-from tuner.cli.output import emit_fields, emit_json, emit_table, output_option, short
+from tuner.cli.output import Command, emit_fields, emit_json, emit_table, output_option, short
 from tuner.cli.summaries import counted
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from tuner.promoting.registry import VersionEntry
 
 
+def _alias(text: str) -> Callable[[Command], Command]:
+    return click.option("--alias", default="champion", show_default=True, metavar="ALIAS", help=text)
+
+
 @click.group(cls=Group)
 def model() -> None:
     """Promote, list, alias and roll back models."""
@@ -26,12 +32,18 @@ def model() -> None:
 
 @model.command()
 @click.argument("study")
-@click.option("--trial", type=click.IntRange(min=0), help="Promote this trial; default: the best one.")
+@click.option("--trial", type=TRIAL, help="Promote this trial.  [default: the best one]")
 @click.option("--simplest", is_flag=True, help="Promote the smallest model that is as good as the best one.")
 @click.option("--refit", is_flag=True, help="Train it again first, on training and validation rows together.")
-@click.option("--name", help="The model's name; default: the study's.")
-@click.option("--alias", default="champion", show_default=True, help="The name that points at the version from now on.")
-@click.option("--to", "directory", type=click.Path(path_type=Path), help="Folder of models; default: TUNER_MODELS.")
+@click.option("--name", metavar="NAME", help="The model's name.  [default: the study's]")
+@_alias("The name that points at the version from now on.")
+@click.option(
+    "--to",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of models.  [default: TUNER_MODELS]",
+)
 @output_option
 def promote(
     study: str,
@@ -49,9 +61,12 @@ def promote(
     the path of the version's folder.
     """
     from tuner.configuration import Settings
+    from tuner.names import check_name
     from tuner.promoting import promotion
 
     settings = Settings.load()
+    check_name("model", name or study)
+    check_name("alias", alias)
     if simplest and trial is not None:
         raise click.UsageError("--trial and --simplest both say which trial; give one of them.")
     database = opened(settings)
@@ -132,9 +147,12 @@ def _trial(entry: VersionEntry) -> str:
 
 @model.command()
 @click.argument("name")
-@click.option("--alias", default="champion", show_default=True, help="The alias that goes back.")
+@_alias("The alias that goes back.")
 def rollback(name: str, alias: str) -> None:
-    """Point the alias back at the version it had before; once more, at the one before that."""
+    """Point the alias back at the version it had before.
+
+    Once more: at the one before that.
+    """
     from tuner.promoting import registry
 
     left, number = registry.rollback(opened(), name, alias)
@@ -143,8 +161,8 @@ def rollback(name: str, alias: str) -> None:
 
 @model.command("alias")
 @click.argument("name")
-@click.argument("version", type=click.IntRange(min=1))
-@click.option("--alias", default="champion", show_default=True, help="The alias that moves; it may be new.")
+@click.argument("version", type=VERSION)
+@_alias("The alias that moves; it may be new.")
 def move_alias(name: str, version: int, alias: str) -> None:
     """Point an alias of the model NAME at a VERSION."""
     from tuner.promoting import registry

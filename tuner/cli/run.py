@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tuner.cli.numbers import WORKERS
 from tuner.cli.output import output_option
 from tuner.cli.summaries import counted, show_summary
 
@@ -25,12 +26,18 @@ LAUNCHER = click.option(
     type=click.Choice(["ray", "processes", "inline"]),
     help="Where trials run: a Ray cluster, child processes, or this process.  [default: TUNER_LAUNCHER, else ray]",
 )
+WORKERS_OPTION = click.option(
+    "--workers",
+    type=WORKERS,
+    metavar="N",
+    help="Most workers at once.  [default: TUNER_WORKERS, else as many as there is room for]",
+)
 
 
 @click.command()
 @FILE
 @click.option("--promote", "model", metavar="NAME", help="Promote the best trial as the next version of this model.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Most trials at once on this machine.")
+@WORKERS_OPTION
 @LAUNCHER
 @click.option("--progress/--no-progress", default=True, help="Show what is going on.  [default: progress]")
 @output_option

@@ -6,11 +6,11 @@ import click
 
 from tuner.cli.groups import Group
 from tuner.cli.output import emit_json, emit_table, output_option
-from tuner.cli.run import LAUNCHER
+from tuner.cli.run import LAUNCHER, WORKERS_OPTION
 
 
 @click.command()
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Most trials at once on this machine.")
+@WORKERS_OPTION
 @LAUNCHER
 def serve(workers: int | None, launcher: str | None) -> None:
     """Run a coordinator for every study of the database, until SIGINT or SIGTERM.
@@ -67,7 +67,7 @@ def doctor(output: str) -> int:
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script of SHELL.
 

@@ -10,6 +10,7 @@ import click
 
 from tuner.cli import verbs
 from tuner.cli.groups import Group
+from tuner.cli.numbers import SECONDS
 from tuner.cli.opened import opened, opened_if_there
 from tuner.cli.output import emit_json, emit_table, output_option
 from tuner.cli.run import FILE, study_from_file
@@ -180,7 +181,7 @@ def tensorboard(name: str, folder: Path | None, output: str) -> None:
 
 @study.command()
 @NAME
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than this.")
+@click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Wait no longer than this.")
 @output_option
 def wait(name: str, timeout: float | None, output: str) -> None:
     """Wait until the study is over, then show it.

@@ -23,7 +23,9 @@ def counted(number: int, noun: str) -> str:
 
 def one_line(now: StudySummary) -> str:
     """State, trials and best so far."""
-    trials = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "no trial yet"
+    from tuner.reporting.results import yet
+
+    trials = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or f"no trial{yet(now.state)}"
     found = now.best_configuration
     best = f"; best {now.objective} {short(found.value)} (trial {now.best.number})" if now.best and found else ""
     return f"{now.name}: {now.state}, {trials}{best}"
@@ -59,10 +61,11 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "study": f"{now.name} ({now.state})" + (f": {now.reason}" if now.reason else ""),
         "coordinator": _coordinator(now),
         "waits": now.waits,
+        "unreadable": now.unreadable if now.unreadable != now.waits else None,
         "code": f"as it was submitted ({now.code[:12]})" if now.code else None,
         "share": _share(now),
         "trials": _trials(now),
-        "failures": ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items())),
+        "failures": _failures(now),
         "time": duration(now.seconds),
         "stopping": _saved(now),
         f"best {now.objective}": _best(now),
@@ -70,7 +73,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         **_metrics(now.best_metrics),
         "unseen rows": _final(now),
         "simpler ones": _simpler(now),
-        "plots": f"tuner study report {now.name}" if best else None,
+        "plots": f"tuner study report {now.name}" if best and not now.unreadable else None,
     }
 
 
@@ -90,7 +93,7 @@ def _best(now: StudySummary) -> str | None:
 
 
 def _simpler(now: StudySummary) -> str | None:
-    if now.best is None or now.best.weights is None or now.counts.get("complete", 0) < 2:
+    if now.best is None or now.best.weights is None or now.counts.get("complete", 0) < 2 or now.unreadable:
         return None
     return f"whether one is as good: tuner study simplest {now.name}"
 
@@ -118,7 +121,8 @@ def _final(now: StudySummary) -> str | None:
         return None
     if now.final is not None:
         return now.final.sentence
-    unread = f"the test part was not read yet for the winner; promotion does, and so does: tuner study score {now.name}"
+    how = f"`tuner model promote {now.name}` reads it, and so does `tuner study score {now.name}`"
+    unread = f"the test part was not read yet for the winner: {how}"
     return unread if now.no_test_part is None else f"none: {now.no_test_part}"
 
 
@@ -142,14 +146,28 @@ def _share(now: StudySummary) -> str | None:
 
 
 def _trials(now: StudySummary) -> str:
-    states = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or "none yet"
+    from tuner.reporting.results import yet
+
+    states = ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items())) or f"none{yet(now.state)}"
     return states if sum(now.counts.values()) >= now.planned else f"{states}; {now.planned} planned"
+
+
+def _failures(now: StudySummary) -> str | None:
+    causes = ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items()))
+    where = f"`tuner trial list {now.name} --state failed` lists them, `tuner trial explain {now.name} N` tells why"
+    return f"{causes}; {where}" if causes else None
 
 
 def _saved(now: StudySummary) -> str | None:
     all_epochs = now.epochs_without_stopping
-    saved = all_epochs - now.epochs
-    return f"saved {saved} of {all_epochs} epochs ({saved / all_epochs:.0%})" if saved > 0 else None
+    saved, pruned = all_epochs - now.epochs, now.counts.get("pruned", 0)
+    if saved <= 0:
+        return None
+    why = (
+        f"; {counted(pruned, 'trial')} pruned because others did better, as `tuner trial explain {now.name} N` tells; "
+        "with `pruner: none` in the study every trial goes on"
+    )
+    return f"saved {saved} of {all_epochs} epochs ({saved / all_epochs:.0%})" + (why if pruned else "")
 
 
 def _promoted(version: PromotedVersion | None) -> dict[str, object]:

@@ -7,12 +7,14 @@ from typing import Any
 import click
 
 from tuner.cli.groups import Group
+from tuner.cli.numbers import BEST, TRIAL
 from tuner.cli.opened import opened
 from tuner.cli.output import duration, emit_fields, emit_json, emit_table, output_option
 from tuner.cli.summaries import NOBODY, unserved
 
 STUDY = click.argument("study")
-NUMBER = click.argument("number", type=click.IntRange(min=0))
+NUMBER = click.argument("number", type=TRIAL)
+STATES = ("queued", "running", "complete", "pruned", "failed", "cancelled")
 
 
 @click.group(cls=Group)
@@ -22,13 +24,18 @@ def trial() -> None:
 
 @trial.command("list")
 @STUDY
-@click.option("--state", type=click.Choice(["queued", "running", "complete", "pruned", "failed", "cancelled"]))
+@click.option("--best", type=BEST, metavar="N", help="Only the N best of the complete trials, the best one first.")
+@click.option("--state", type=click.Choice(STATES), help="Only trials in this state.")
 @output_option
-def list_trials(study: str, state: str | None, output: str) -> None:
-    """Every trial of STUDY, with parameters and value."""
+def list_trials(study: str, best: int | None, state: str | None, output: str) -> None:
+    """The trials of STUDY by number, with parameters and value."""
     from tuner.reporting import results
 
-    found = [item for item in results.trial_results(opened(), study) if state in (None, item.state)]
+    if best is not None and state not in (None, "complete"):
+        raise click.UsageError(f"--best lists complete trials, and --state asks for {state} ones; give one of them.")
+    state = state if best is None else "complete"
+    database = opened()
+    found = [item for item in results.trial_results(database, study, best) if state in (None, item.state)]
     if output == "json":
         emit_json(found)
         return
@@ -37,7 +44,8 @@ def list_trials(study: str, state: str | None, output: str) -> None:
         for item in found
     ]
     columns = ("trial", "state", "value", "epochs", "time", "cause", "parameters")
-    emit_table(columns, rows, f"Study {study!r} has no trial{f' that is {state}' if state else ''} yet.")
+    yet = results.yet(results.study_row(database, study).state)
+    emit_table(columns, rows, f"Study {study!r} has no trial{f' that is {state}' if state else ''}{yet}.")
 
 
 @trial.command()

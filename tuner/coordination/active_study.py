@@ -23,7 +23,8 @@ from tuner.coordination.repeats import numbers_of, of_repeats
 from tuner.coordination.standing import Standing
 from tuner.coordination.study_sampler import StudySampler
 from tuner.coordination.tried import Attempt, Point
-from tuner.definitions.definition import UNREADABLE, StudyDefinition
+from tuner.definitions.definition import StudyDefinition
+from tuner.errors import InvalidStudy
 from tuner.pruners.stopping import Decision, rule
 from tuner.samplers.costs import cost_of
 from tuner.samplers.sampling import Observation, Proposal
@@ -90,7 +91,7 @@ class ActiveStudy:
             self.revision, self.to_cancel = row.revision, trials.to_cancel(s, self.id)
             try:
                 self.definition = StudyDefinition.from_json(row.definition)
-            except UNREADABLE as error:
+            except InvalidStudy as error:
                 study_log.edit_ignored(self.name, error)
             self.together = self.definition.together(row.checked)
             self.budget = Budget.of(self.definition)

@@ -12,8 +12,8 @@ from tuner.configuration import Settings
 from tuner.coordination import study_log
 from tuner.coordination.active_study import ActiveStudy, origin
 from tuner.coordination.tried import Attempt
-from tuner.definitions.definition import UNREADABLE, StudyDefinition
-from tuner.errors import InvalidInput, StudyBusy
+from tuner.definitions.definition import StudyDefinition
+from tuner.errors import InvalidInput, InvalidStudy, StudyBusy
 from tuner.samplers.sampling import available, trial_seed
 from workers.contract import Assignment, Member
 from workers.launchers.machine import is_gone
@@ -80,8 +80,8 @@ def _unfit(row: Study) -> str | None:
     """Why a study cannot be run here, as a sentence: another version wrote it, or something is not installed."""
     try:
         definition = StudyDefinition.from_json(row.definition)
-    except UNREADABLE as error:
-        return f"Its definition cannot be read here, another version may have written it: {error}"
+    except InvalidStudy as error:
+        return str(error)
     return available(definition.sampler)
 
 

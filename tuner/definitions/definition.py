@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import Space
-from tuner.definitions.study_form import Direction, read_study
-from tuner.errors import InvalidStudy, TunerError
+from tuner.definitions.defaults import Direction, following
+from tuner.definitions.study_form import read_study
+from tuner.errors import InvalidStudy
 from tuner.names import brief
 from workers.contract import Resources, Training
 
@@ -71,7 +72,11 @@ class StudyDefinition:
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> StudyDefinition:
-        """The definition that `to_json` wrote. Nothing is checked again: the data may lie on another machine."""
+        """The definition that `to_json` wrote. Nothing is checked again: the data may lie on another machine.
+
+        Raises:
+            InvalidStudy: another version wrote it, and this one cannot read it.
+        """
         unknown = sorted(set(form) - set(FIELDS))
         if unknown:
             raise InvalidStudy(
@@ -80,9 +85,27 @@ class StudyDefinition:
                     "A newer version wrote it: upgrade this one."
                 ]
             )
-        space = form.get("space")
-        enqueue = tuple(form.get("enqueue", ()))
-        return cls(**{**form, "space": None if space is None else Space.from_json(space), "enqueue": enqueue})
+        try:
+            space = form.get("space")
+            enqueue = tuple(form.get("enqueue", ()))
+            return cls(**{**form, "space": None if space is None else Space.from_json(space), "enqueue": enqueue})
+        except (ValueError, KeyError, TypeError) as error:
+            why = " ".join(str(error).splitlines())
+            raise InvalidStudy(
+                [f"The stored study cannot be read, another version of Ockham may have written it: {why}"]
+            ) from error
+
+    @classmethod
+    def from_json_to_show(cls, form: Mapping[str, Any]) -> tuple[StudyDefinition, str | None]:
+        """The definition that `to_json` wrote, and why it is not all of it, where another version wrote it.
+
+        What cannot be read then has its default, and there is no space: good for showing, not for running.
+        """
+        try:
+            return cls.from_json(form), None
+        except InvalidStudy as error:
+            known = {name: value for name, value in form.items() if name in FIELDS}
+            return cls(**{"name": "", **known, "space": None, "enqueue": ()}), str(error)
 
     @property
     def hash(self) -> str:
@@ -91,10 +114,17 @@ class StudyDefinition:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(self, given: StudyDefinition) -> list[str]:
-        """One sentence per field in which `given` is another study than this one; empty where they are equal."""
+        """One sentence per field in which `given` is another study than this one; empty where they are equal.
+
+        A default that differs because another field does is not named beside it.
+        """
+        ours, theirs = self.to_json(), given.to_json()
+        before, after = following(ours), following(theirs)
+        caused = {name for name in before if (ours[name], theirs[name]) == (before[name], after[name])}
         return [
             f"`{path}` is {_shown(old)} in the study {self.name!r}, and {_shown(new)} was given."
-            for path, old, new in _compare("", self.to_json(), given.to_json())
+            for path, old, new in _compare("", ours, theirs)
+            if path not in caused
         ]
 
     def training(self, artifacts: str, import_paths: Sequence[str] = ()) -> Training:
@@ -146,9 +176,6 @@ class StudyDefinition:
 
 
 FIELDS = tuple(item.name for item in fields(StudyDefinition))
-
-UNREADABLE = (TunerError, ValueError, KeyError, TypeError)
-"""What `from_json` raises where another version wrote the definition."""
 
 
 def parse(form: Mapping[str, Any], base: Path | None = None) -> StudyDefinition:

@@ -11,27 +11,14 @@ from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar
 
+from search_spaces.mistakes import is_finite
+from search_spaces.mistakes import told as told  # the other readers of a study take it from here
 from tuner.names import brief, near
 
 T = TypeVar("T")
 _WORD = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _ENTRY_POINT = re.compile(rf"{_WORD}:{_WORD}", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
-
-
-def told(value: object) -> str:
-    """What was given, in words."""
-    if value is None:
-        return "empty (null)"
-    if isinstance(value, bool):
-        return f"{str(value).lower()} (YAML reads unquoted yes, no, on and off as true and false)"
-    if isinstance(value, str):
-        return f"the text {brief(value)}" if value else "an empty text"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    return brief(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -73,33 +60,37 @@ class Fields:
                 hint = near(key, known, synonyms) or f" The fields here are: {', '.join(known)}."
                 self.problems.append(f"{self.path(shown(key))} is not a field.{hint}")
 
-    def whole(self, key: str, default: int, low: int, high: int) -> int:
-        """A whole number from `low` to `high`."""
+    def whole(self, key: str, default: int, low: int, high: int, *, nullable: bool = False) -> int:
+        """A whole number from `low` to `high`. `nullable`: the sentence says that null is allowed, too."""
         value = self._form.get(key, default)
-        if is_number(value) and math.isfinite(value) and value == int(value) and low <= value <= high:
+        if is_number(value) and is_finite(value) and value == int(value) and low <= value <= high:
             return int(value)
-        self.wrong(key, f"expected a whole number from {low:,} to {high:,}.{_number_hint(value)}")
+        null = ", or null" if nullable else ""
+        self.wrong(key, f"expected a whole number from {low:,} to {high:,}{null}.{_number_hint(value)}")
         return default
 
     def whole_or_none(self, key: str, default: int | None, low: int, high: int) -> int | None:
         """The same, or null."""
         if self._form.get(key, default) is None:
             return None
-        return self.whole(key, low if default is None else default, low, high)
+        return self.whole(key, low if default is None else default, low, high, nullable=True)
 
-    def number(self, key: str, default: float, low: float, high: float, *, above: bool = False) -> float:
-        """A finite number from `low` to `high`, or above `low`."""
+    def number(
+        self, key: str, default: float, low: float, high: float, *, above: bool = False, nullable: bool = False
+    ) -> float:
+        """A finite number from `low` to `high`, or above `low`; `nullable` as of `whole`."""
         value = self._form.get(key, default)
-        if is_number(value) and math.isfinite(value) and low <= value <= high and not (above and value == low):
+        if is_number(value) and is_finite(value) and low <= value <= high and not (above and value == low):
             return float(value)
         span = f" above {low:g} and at most {high:g}" if above else f" from {low:g} to {high:g}"
         bounds = "" if math.isinf(low) else span
-        self.wrong(key, f"expected a finite number{bounds}.{_number_hint(value)}")
+        null = ", or null" if nullable else ""
+        self.wrong(key, f"expected a finite number{bounds}{null}.{_number_hint(value)}")
         return default
 
     def number_or_none(self, key: str, low: float, high: float, *, above: bool = False) -> float | None:
         """The same, or null, which is also the default."""
-        return None if self.raw(key) is None else self.number(key, low, low, high, above=above)
+        return None if self.raw(key) is None else self.number(key, low, low, high, above=above, nullable=True)
 
     def one_of(self, key: str, default: str, names: Collection[str], synonyms: Mapping[str, str] | None = None) -> str:
         """One of `names`, in any case."""
@@ -119,7 +110,7 @@ class Fields:
             return default
         if isinstance(value, str) and value.strip() == value != "" and value.isprintable() and len(value) <= 128:
             return value
-        quotes = f' If that is its name, put it in quotes: "{value}".' if is_number(value) else ""
+        quotes = f' If that is its name, put it in quotes: "{value}".' if is_number(value) and is_finite(value) else ""
         self.wrong(key, f"expected {what}, 1 to 128 printable characters.{quotes}")
         return default
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,26 @@ def read(path: str | Path) -> StudyDefinition:
     return study
 
 
+def _beside(path: Path) -> str:
+    """` Did you mean ...?` with the study files in the same folder whose names are close."""
+    try:
+        beside = [item.name for item in islice(path.parent.iterdir(), 10_000) if item.suffix.lower() in SUFFIXES]
+    except (OSError, ValueError):
+        return ""
+    return near(path.name, beside)
+
+
 def _text(path: Path) -> str:
     shown = repr(str(path))
     if "\0" in str(path) or path.suffix.lower() not in SUFFIXES:
-        raise InvalidStudy([f"The study file {shown} has an unknown format; expected a .yaml, .yml or .json file."])
+        expected = "expected a .yaml, .yml or .json file"
+        raise InvalidStudy([f"The study file {shown} has an unknown format; {expected}.{_beside(path)}"])
     try:
         if path.stat().st_size > LARGEST:
             raise InvalidStudy([f"{visible(path)}: it is larger than {LARGEST:,} bytes; expected a page of fields."])
         content = path.read_bytes()
     except FileNotFoundError:
-        beside = [item.name for item in path.parent.iterdir()][:10_000] if path.parent.is_dir() else []
-        raise InvalidStudy([f"There is no study file {shown}.{near(path.name, beside)}"]) from None
+        raise InvalidStudy([f"There is no study file {shown}.{_beside(path)}"]) from None
     except OSError as error:
         raise InvalidStudy([f"The study file {shown} cannot be read: {error.strerror}."]) from None
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):

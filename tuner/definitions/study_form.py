@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import search_spaces
 from search_spaces import InvalidSpace, Space
+from search_spaces.mistakes import is_finite
 from tuner.definitions.data_form import read_data
+from tuner.definitions.defaults import direction_of, grace_of, pruner_of, usual_failures
 from tuner.definitions.fields import Fields, is_number, shown, told
 from tuner.errors import InvalidInput, InvalidStudy
 from tuner.names import name_problem
 
-Direction = Literal["minimize", "maximize"]
-
 SAMPLERS = ("gp", "tpe", "random", "grid", "qmc", "cmaes")
 PRUNERS = ("asha", "hyperband", "median", "percentile", "none")
 DIRECTIONS = ("minimize", "maximize")
-
-_LARGER_IS_BETTER = re.compile(
-    r"accuracy|(^|_)acc($|_)|auc|precision|recall|f1|f_?beta|f_?score|r2|r_squared|cosine|(^|_)(io_?u|dice|kappa|mcc|ndcg|map|bleu|"
-    r"reward|score|likelihood)($|_)|specificity|sensitivity|true_(positives|negatives)|correlation"
-)
-_SMALLER_IS_BETTER = re.compile(r"loss|error|(^|_)(mse|mae|rmse|mape|msle)($|_)|penalty")
 
 _SYNONYMS = {
     **dict.fromkeys(("max_trials", "n_trials", "num_trials", "num_samples"), "trials"),
@@ -88,19 +81,13 @@ def read_study(form: Mapping[str, Any], base: Path, known: Collection[str]) -> d
     return values
 
 
-def direction_of(objective: str) -> Direction:
-    """Whether a metric of this name is better when large or small. A loss or an error is small, also `auc_loss`."""
-    name = objective.lower()
-    larger = _LARGER_IS_BETTER.search(name) and not _SMALLER_IS_BETTER.search(name)
-    return "maximize" if larger else "minimize"
-
-
 def _name(given: Fields) -> str:
+    name = given.raw("name")
     if "name" not in given:
         given.problems.append("`name` is missing: give the study a name, for example 'digits'.")
-    elif problem := name_problem("study", given.raw("name")):
+    elif problem := name_problem("study", name):
         given.problems.append(f"`name`: {problem}")
-    return str(given.raw("name"))
+    return name if isinstance(name, str) else ""
 
 
 def _subject(given: Fields) -> dict[str, Any]:
@@ -179,7 +166,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_value(value: object) -> bool:
-    return value is None or isinstance(value, (bool, str)) or (is_number(value) and math.isfinite(value))
+    return value is None or isinstance(value, (bool, str)) or (is_number(value) and is_finite(value))
 
 
 def _objective(given: Fields) -> dict[str, Any]:
@@ -192,7 +179,7 @@ def _objective(given: Fields) -> dict[str, Any]:
 
 def _search(given: Fields) -> dict[str, Any]:
     epochs = given.whole("epochs", 30, 1, 1_000_000)
-    pruner = "asha" if epochs > 1 else "none"
+    pruner = pruner_of(epochs)
     if given.raw("pruner") is not None:
         pruner = given.one_of("pruner", pruner, PRUNERS, _PRUNER_SYNONYMS)
     elif "pruner" in given:
@@ -202,7 +189,7 @@ def _search(given: Fields) -> dict[str, Any]:
         "patience": given.whole_or_none("patience", 5, 1, 1_000_000),
         "sampler": given.one_of("sampler", "gp", SAMPLERS, _SAMPLER_SYNONYMS),
         "pruner": pruner,
-        "grace": given.whole("grace", min(2, max(1, epochs - 1)), 1, 1_000_000),
+        "grace": given.whole("grace", grace_of(epochs), 1, 1_000_000),
         "eta": given.whole("eta", 4, 2, 100),
         "seed": given.whole("seed", 0, 0, 2**32 - 1),
     }

@@ -16,6 +16,7 @@ import yaml
 _FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+")
 _TRUE = ("true", "yes", "on", "y")
 _DEEPEST = 40  # levels
+_LONGEST = 60  # characters of a value in a sentence
 _INFINITE = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
 
 
@@ -132,6 +133,7 @@ def _scalar(node: yaml.ScalarNode, path: str, located: Located) -> Any:
     problem, value = _judge(text, kind, plain=node.style is None)
     if problem:
         located.misread.add(path)
+        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
         where = f"`{path}` is {text}, " if path else f"{text} is there, "
         located.problems.append((node.start_mark.line + 1, f"{where}which {problem}"))
     return value

@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 1800.0  # for one of the processes
 def export_model(
     definition: StudyDefinition,
     trial: Trial,
-    artifact: Artifact,
+    artifact: Artifact | None,
     settings: Settings,
     staging: Path,
     *,
@@ -33,8 +33,8 @@ def export_model(
 ) -> dict[str, Any]:
     """Write the trial's model as a SavedModel into `staging` and score it on the test part.
 
-    `refit`: train it again first, on training and validation rows. Returns what workers/export.py says: scores and
-    paths. Raises PromotionFailed with its last lines.
+    `refit`: train it again first, on training and validation rows; only so it does without an artifact. Returns what
+    workers/export.py says: scores and paths. Raises PromotionFailed with its last lines.
     """
     request = json.dumps({**_request(definition, trial, artifact, settings, staging), "refit": refit})
     if refit:  # takes as long as the trial did, or longer
@@ -42,7 +42,9 @@ def export_model(
     return _call("workers.export", [], request, "exported")
 
 
-def score_model(definition: StudyDefinition, trial: Trial, artifact: Artifact, settings: Settings) -> dict[str, Any]:
+def score_model(
+    definition: StudyDefinition, trial: Trial, artifact: Artifact | None, settings: Settings
+) -> dict[str, Any]:
     """Score the trial's model on the validation and the test part, and write nothing; otherwise like `export_model`."""
     return _call("workers.export", [], json.dumps(_request(definition, trial, artifact, settings, None)), "scored")
 
@@ -65,18 +67,20 @@ def _study(definition: StudyDefinition, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _trial(trial: Trial, artifact: Artifact) -> dict[str, Any]:
+def _trial(trial: Trial, artifact: Artifact | None) -> dict[str, Any]:
     return {
         "trial": trial.number,
+        "token": trial.token,
+        "epoch": trial.best_epoch,
         "params": trial.params,
         "seed": trial.seed,
-        "key": artifact.key,
-        "sha256": artifact.sha256,
+        "key": artifact.key if artifact else None,
+        "sha256": artifact.sha256 if artifact else None,
     }
 
 
 def _request(
-    definition: StudyDefinition, trial: Trial, artifact: Artifact, settings: Settings, staging: Path | None
+    definition: StudyDefinition, trial: Trial, artifact: Artifact | None, settings: Settings, staging: Path | None
 ) -> dict[str, Any]:
     return {
         **_study(definition, settings),

@@ -59,7 +59,7 @@ class Choice:
     study: Study
     definition: StudyDefinition
     trial: Trial
-    artifact: Artifact
+    artifact: Artifact | None  # of its model; None: it was not kept, and only a refit does without
 
 
 def promote(
@@ -89,7 +89,7 @@ def promote(
     Raises:
         UnknownName: no such study.
         InvalidInput: no such trial; or, of a refit, a loop, or no test part that could say what came of it.
-        NothingToPromote: no completed trial with a finite objective, or its model was not kept.
+        NothingToPromote: no completed trial with a finite objective, or its model was not kept and no refit makes it.
         PromotionFailed: the export or its verification failed; nothing has changed for the server.
     """
     choice = choose(database, study, trial, refit=refit)
@@ -170,8 +170,11 @@ def choose(database: Database, name: str, number: int | None, *, refit: bool = F
         definition = StudyDefinition.from_json(study.definition)
         trial = _best(s, study, definition) if number is None else _given(s, study, number)
         artifact = artifacts.model(s, trial.id)
-    if artifact is None:
-        kept = f"The study keeps the models of its {definition.keep} best trials and a few smaller ones, see `keep:`."
+    if artifact is None and not refit:
+        kept = (
+            f"The study keeps the models of its {definition.keep} best trials and a few smaller ones, see `keep:`. "
+            f"To train it again: tuner model promote {name} --trial {trial.number} --refit"
+        )
         why = "its training loop saved no model" if definition.loop else f"its model was not kept. {kept}"
         raise NothingToPromote(f"Trial {trial.number} of study {name!r} cannot be promoted: {why}")
     choice = Choice(study, definition, trial, artifact)

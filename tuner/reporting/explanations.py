@@ -8,6 +8,7 @@ from typing import Any
 from db import decisions, reports, trials
 from db.engine import Database
 from db.tables import Attempt, Decision, Report
+from tuner.definitions.definition import StudyDefinition
 from tuner.reporting.results import TrialResult, study_row, trial_result
 
 
@@ -53,6 +54,7 @@ class TrialStory:
 
     result: TrialResult
     seed: int
+    waited: int | None  # epochs without a better one, where these ended it before its last epoch
     attempts: list[AttemptStory] = field(default_factory=list)
     reports: list[EpochStory] = field(default_factory=list)
     decisions: list[DecisionStory] = field(default_factory=list)
@@ -69,6 +71,7 @@ def trial_story(database: Database, study: str, number: int) -> TrialStory:
         return TrialStory(
             result,
             trial.seed,
+            _waited(result, StudyDefinition.from_json_to_show(row.definition)[0]),
             [_attempt(item) for item in trials.attempts(s, trial.id)],
             [_report(item) for item in reports.curve(s, trial.id)],
             [_decision(item) for item in decisions.of(s, trial.id)],
@@ -82,6 +85,9 @@ def explain(story: TrialStory) -> list[str]:
     if result.value is not None:
         head += f" with {result.value:.6g} at epoch {result.best_epoch}"
     sentences = [f"{head}, after {result.epochs} epoch{'s' if result.epochs != 1 else ''}."]
+    if story.waited is not None:
+        epochs = f"{story.waited} epoch{'s' if story.waited != 1 else ''}"
+        sentences.append(f"It ended by itself: {epochs} without a better one (`patience`).")
     if result.message:
         sentences.append(result.message)
     if result.cause:
@@ -91,6 +97,13 @@ def explain(story: TrialStory) -> list[str]:
         sentences += [f"  attempt {attempt.token}: {attempt.line}" for attempt in story.attempts]
     log = next((attempt.log for attempt in reversed(story.attempts) if attempt.log), "")
     return [*sentences, *(["Last lines of its log:", log] if log and result.state == "failed" else [])]
+
+
+def _waited(trial: TrialResult, study: StudyDefinition) -> int | None:
+    if trial.state != "complete" or study.patience is None or trial.epochs >= study.epochs:
+        return None
+    waited = trial.epochs - (trial.best_epoch or 0)
+    return waited if waited >= study.patience else None
 
 
 def _attempt(row: Attempt) -> AttemptStory:

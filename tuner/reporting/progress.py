@@ -37,7 +37,7 @@ class Snapshot:
     pruned: int
     failed: int
     best: tuple[int, float] | None  # trial number, objective
-    seconds_left: float | None  # at the rate of this run; None: no trial has finished in it yet
+    seconds_left: float | None  # at the rate of this run; None: too few trials have finished in it
     paused: bool = False
 
     def text(self, objective: str, width: int | None = None) -> str:
@@ -69,23 +69,36 @@ class Snapshot:
 
 
 class Pace:
-    """Estimates the time left from the trials that finished since the display began."""
+    """Estimates the time left from how fast trials finish.
+
+    The first ones of a run take longer, because workers trace and compile. So the clock starts when one has finished,
+    and says nothing before as many have finished after it as train at once: those began together with the first.
+    """
 
     def __init__(self) -> None:
-        self._start: tuple[float, int] | None = None
+        self._known: int | None = None  # finished before this run, or before it was paused
+        self._start: tuple[float, int] | None = None  # when the first one finished, and how many had then
+        self._at_once = 1
 
     def snapshot(self, study: ActiveStudy) -> Snapshot:
         """The study's figures now."""
         counts, planned = study.counts, study.definition.trials
-        finished = sum(counts.get(state, 0) for state in OVER)
-        now = time.monotonic()
-        if self._start is None:
-            self._start = now, finished
-        began, before = self._start
-        rate = (finished - before) / (now - began) if finished > before and now > began else None
-        left = max(0, planned - finished) / rate if rate else None
+        finished, paused = sum(counts.get(state, 0) for state in OVER), study.state == "paused"
         running, pruned, failed = counts.get("running", 0), counts.get("pruned", 0), counts.get("failed", 0)
-        return Snapshot(planned, finished, running, pruned, failed, study.best, left, study.state == "paused")
+        left = self._seconds_left(finished, running, max(0, planned - finished), paused)
+        return Snapshot(planned, finished, running, pruned, failed, study.best, left, paused)
+
+    def _seconds_left(self, finished: int, running: int, to_come: int, paused: bool) -> float | None:
+        now = time.monotonic()
+        self._at_once = max(self._at_once, running)
+        if self._known is None or paused:
+            self._known, self._start = finished, None
+        elif self._start is None and finished > self._known:
+            self._start = now, finished
+        if self._start is None or to_come <= running:  # the last ones have begun: how fast others began says nothing
+            return None
+        began, before = self._start
+        return to_come * (now - began) / (finished - before) if finished - before >= self._at_once else None
 
 
 @contextmanager

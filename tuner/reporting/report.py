@@ -19,7 +19,7 @@ from tuner.errors import InvalidInput
 from tuner.reporting import plots
 from tuner.reporting.explanations import trial_story
 from tuner.reporting.importance import importance, too_narrow
-from tuner.reporting.results import StudySummary, TrialResult, completed, study_row, summary, trial_results
+from tuner.reporting.results import StudySummary, TrialResult, completed, study_row, summary, trial_results, yet
 
 TOP = 10  # trials in the table
 MOST = 3000  # trials that are plotted: with more the page takes a browser too long
@@ -40,13 +40,14 @@ def write(database: Database, name: str, path: str | Path | None = None) -> Path
 
     Raises:
         UnknownName: for the study.
-        InvalidInput: while it has no complete trial, and where the file cannot be written.
+        InvalidInput: where it has no complete trial, and where the file cannot be written.
     """
     row = study_row(database, name)
     now, trials = summary(database, name), trial_results(database, name)
     if now.best is None:
         raise InvalidInput(
-            f"Study {name!r} has no complete trial yet, so there is nothing to plot. Watch it: tuner study show {name}"
+            f"Study {name!r} has no complete trial{yet(now.state)}, so there is nothing to plot. "
+            f"Look at it: tuner study show {name}"
         )
     with database.read() as s:
         curves = reports.objectives(s, row.id)

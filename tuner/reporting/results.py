@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from db import attempts, configurations, reports, studies, trials
+from db import attempts, configurations, reports, states, studies, trials
 from db.engine import Database, Session
 from db.tables import Study, Trial
 from tuner.coordination.repeats import estimate, numbers_of, state_of
@@ -77,6 +77,7 @@ class StudySummary:
     priority: int  # studies of a higher one come first
     workers: int | None  # most workers at once
     waits: str | None  # why none of its trials runs although some could
+    unreadable: str | None  # why this version of Ockham cannot read all of it; None: it can
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,19 @@ def study_row(database: Database, name: str) -> Study:
         return row
 
 
-def trial_results(database: Database, name: str) -> list[TrialResult]:
-    """Every trial of a study, by number."""
+def yet(state: str) -> str:
+    """The word for what a study in this state has not found; nothing where it is over and will not find it."""
+    return "" if state in states.terminal(states.STUDY) else " yet"
+
+
+def trial_results(database: Database, name: str, best: int | None = None) -> list[TrialResult]:
+    """Every trial of a study, by number; or only so many of the best complete ones, the best first."""
     row = study_row(database, name)
+    direction = row.definition.get("direction", "minimize")
     with database.read() as s:
         epochs, trained = reports.epochs(s, row.id), attempts.trained(s, row.id)
-        return [
-            _result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in trials.all(s, row.id)
-        ]
+        found = trials.all(s, row.id) if best is None else trials.best(s, row.id, direction, best)
+        return [_result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in found]
 
 
 def completed(trials: Sequence[TrialResult], direction: str) -> list[TrialResult]:
@@ -152,14 +158,14 @@ def trial_result(database: Database, name: str, number: int) -> TrialResult:
 def no_trial(s: Session, study: Study, number: int) -> InvalidInput:
     """The error that says that a study has no trial of this number, and which ones it has."""
     begun = sum(studies.counts(s, study.id).values())
-    has = f"it has the trials 0 to {begun - 1}" if begun else "it has no trial yet"
+    has = f"it has the trials 0 to {begun - 1}" if begun else f"it has no trial{yet(study.state)}"
     return InvalidInput(f"Study {study.name!r} has no trial {number}; {has}. List them: tuner trial list {study.name}")
 
 
 def summary(database: Database, name: str) -> StudySummary:
-    """A study at a glance. Raises UnknownName."""
+    """A study at a glance, also one that another version of Ockham wrote. Raises UnknownName."""
     row = study_row(database, name)
-    definition = StudyDefinition.from_json(row.definition)
+    definition, unreadable = StudyDefinition.from_json_to_show(row.definition)
     with database.read() as s:
         totals = studies.totals(s, row.id)
         winner = _winner(s, row, definition, ranked(totals.counts, definition.repeats))
@@ -187,6 +193,7 @@ def summary(database: Database, name: str) -> StudySummary:
         workers=definition.workers,
         waits=row.waits if row.state in ("active", "stopping", "cancelling") else None,
         failures=totals.failures,
+        unreadable=unreadable,
     )
 
 

@@ -25,7 +25,7 @@ from db.tables import Attempt, Report, Trial
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput
 from tuner.reporting import tensorboard_events as events
-from tuner.reporting.results import study_row
+from tuner.reporting.results import study_row, yet
 
 MOST = 500  # trials that are written: every run costs TensorBoard time, and a trial is three of them
 MARK = "ockham.txt"  # in each folder that may be replaced
@@ -51,7 +51,7 @@ def write(database: Database, name: str, folder: str | Path | None = None) -> Lo
 
     Raises:
         UnknownName: for the study.
-        InvalidInput: while no trial has begun, and where the folder cannot be written or holds anything else.
+        InvalidInput: where no trial has begun, and where the folder cannot be written or holds anything else.
     """
     row, folder = study_row(database, name), Path(folder or f"{name}-tensorboard")
     definition, created = StudyDefinition.from_json(row.definition), row.created_at.timestamp()
@@ -60,7 +60,8 @@ def write(database: Database, name: str, folder: str | Path | None = None) -> Lo
         best = {trial.number for trial in trials.best(s, row.id, definition.direction, MOST // 2)}
     if not begun:
         raise InvalidInput(
-            f"No trial of study {name!r} has begun yet, so there is nothing to show. Watch it: tuner study show {name}"
+            f"No trial of study {name!r} has begun{yet(row.state)}, so there is nothing to show. "
+            f"Look at it: tuner study show {name}"
         )
     others = [trial for trial in begun if trial.number not in best]
     chosen = [*(trial for trial in begun if trial.number in best), *others[len(best) - MOST :]]
