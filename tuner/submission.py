@@ -117,7 +117,8 @@ def _edit(stored: StudyDefinition, given: StudyDefinition) -> str:
     edited = replace(stored, **limits)
     if edited.differences(given):
         return ""
-    changed = [f"{field}={json.dumps(value)}" for field, value in limits.items() if getattr(stored, field) != value]
+    asked = {field: value for field, value in limits.items() if field not in stored.followed(given)}
+    changed = [f"{field}={json.dumps(value)}" for field, value in asked.items() if getattr(stored, field) != value]
     return f"\nOr have that one go on with these limits: tuner study set {stored.name} {' '.join(changed)}"
 
 

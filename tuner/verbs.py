@@ -15,8 +15,9 @@ from db.engine import Database, Session
 from db.tables import Study
 from tuner.coordination.budgets import Budget
 from tuner.coordination.standing import read_progress
+from tuner.definitions.defaults import usual_failures
 from tuner.definitions.definition import StudyDefinition
-from tuner.definitions.study_form import EDITABLE, LIMITS, read_edit, usual_failures
+from tuner.definitions.study_form import EDITABLE, LIMITS, read_edit
 from tuner.errors import InvalidInput, UnknownName
 
 OVER = states.terminal(states.STUDY)

@@ -118,14 +118,18 @@ class StudyDefinition:
 
         A default that differs because another field does is not named beside it.
         """
-        ours, theirs = self.to_json(), given.to_json()
-        before, after = following(ours), following(theirs)
-        caused = {name for name in before if (ours[name], theirs[name]) == (before[name], after[name])}
+        followed = self.followed(given)
         return [
             f"`{path}` is {_shown(old)} in the study {self.name!r}, and {_shown(new)} was given."
-            for path, old, new in _compare("", ours, theirs)
-            if path not in caused
+            for path, old, new in _compare("", self.to_json(), given.to_json())
+            if path not in followed
         ]
+
+    def followed(self, given: StudyDefinition) -> set[str]:
+        """The fields that have in both studies what follows from other fields where nobody gives it."""
+        ours, theirs = self.to_json(), given.to_json()
+        before, after = following(ours), following(theirs)
+        return {name for name in before if (ours[name], theirs[name]) == (before[name], after[name])}
 
     def training(self, artifacts: str, import_paths: Sequence[str] = ()) -> Training:
         """What a worker is told. `artifacts`: root folder of the store; `import_paths`: where user code lies."""

@@ -219,11 +219,6 @@ def read_edit(form: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]
     return {field: values[field] for field in EDITABLE}
 
 
-def usual_failures(trials: int) -> int:
-    """How many trials of so many may fail before the study does, where nobody says."""
-    return max(5, trials // 4)
-
-
 def _share(given: Fields) -> dict[str, Any]:
     return {
         "weight": given.number("weight", 1.0, 0.0, 1e6, above=True),
