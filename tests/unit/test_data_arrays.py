@@ -23,7 +23,8 @@ PAIR, VALID, TEST = (X, Y), (X[:20], Y[:20]), (X[:8], Y[:8])
 
 
 def parts(value: Any, **form: Any) -> Parts:
-    return parts_from(value, Options.parse({"function": "data:load", **form}), "data:load")
+    [found] = parts_from(value, Options.parse({"function": "data:load", **form}), "data:load")
+    return found
 
 
 def test_one_pair_is_split_into_equal_shares_of_the_classes() -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from workers.data.errors import DataError
 from workers.data.options import Options
 from workers.data.parts import Part, Parts
-from workers.data.split import hold_back, split
+from workers.data.split import Fold, hold_back, split
 from workers.data.tables import checked_weight, require_rows
 from workers.data.targets import Targets, array_targets
 
@@ -48,16 +48,26 @@ class Piece:
         return Piece(map_leaves(_row_taker(rows), self.x), map_leaves(_row_taker(rows), self.y), weight)
 
 
-def parts_from(value: Any, options: Options, origin: str, fingerprint: str | None = None) -> Parts:
-    """The parts of a study from what `origin` (for messages) gave. Raises DataError."""
+def parts_from(value: Any, options: Options, origin: str, fingerprint: str | None = None) -> list[Parts]:
+    """The parts of a study, of each fold, from what `origin` (for messages) gave. Raises DataError."""
     given = _named_parts(value, origin)
+    if "all" not in given and isinstance(options.validation, Fold):
+        raise DataError(
+            f"data.folds makes the validation parts, and {origin} gave one: remove folds, or give (x, y) alone."
+        )
     if all(is_dataset(item) for item in given.values()):
         from workers.data.datasets import parts_from_datasets
 
-        return parts_from_datasets(given, options, origin)
+        return [parts_from_datasets(given, options, origin)]
     pieces = {name: _piece(item, name, origin) for name, item in given.items()}
     _same_shapes(pieces, origin)
     targets = _targets(pieces, options, origin)
+    return [_parts(pieces, targets, each, origin, fingerprint) for each in options.each_fold]
+
+
+def _parts(
+    pieces: Mapping[str, Piece], targets: Targets, options: Options, origin: str, fingerprint: str | None
+) -> Parts:
     pieces = _held_back(_split(pieces, targets, options), targets, options, origin)
     require_rows(
         {name: piece.rows for name, piece in pieces.items()}, sum(piece.rows for piece in pieces.values()), origin
