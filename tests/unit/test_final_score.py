@@ -26,7 +26,7 @@ SCORES: dict[str, Any] = {
 
 def told(definition: StudyDefinition = STUDY, value: float | None = 0.984, **changes: Any) -> FinalScore | None:
     trial = Trial(number=7, state="complete", value=value)
-    return final_score(definition, trial, 512, {**SCORES, **changes})
+    return final_score(definition, trial, 512, {**SCORES, **changes}, None)
 
 
 def test_both_scores_are_told_with_the_error_of_the_one_to_expect() -> None:
