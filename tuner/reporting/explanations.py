@@ -53,6 +53,7 @@ class TrialStory:
 
     result: TrialResult
     seed: int
+    fold: str | None  # of the data, which validated it: "2 of 5"; None: the same rows validated all trials
     attempts: list[AttemptStory] = field(default_factory=list)
     reports: list[EpochStory] = field(default_factory=list)
     decisions: list[DecisionStory] = field(default_factory=list)
@@ -69,6 +70,7 @@ def trial_story(database: Database, study: str, number: int) -> TrialStory:
         return TrialStory(
             result,
             trial.seed,
+            _fold(row.definition, number),
             [_attempt(item) for item in trials.attempts(s, trial.id)],
             [_report(item) for item in reports.curve(s, trial.id)],
             [_decision(item) for item in decisions.of(s, trial.id)],
@@ -91,6 +93,11 @@ def explain(story: TrialStory) -> list[str]:
         sentences += [f"  attempt {attempt.token}: {attempt.line}" for attempt in story.attempts]
     log = next((attempt.log for attempt in reversed(story.attempts) if attempt.log), "")
     return [*sentences, *(["Last lines of its log:", log] if log and result.state == "failed" else [])]
+
+
+def _fold(definition: dict[str, Any], number: int) -> str | None:
+    folds = (definition.get("data") or {}).get("folds")
+    return f"{number % folds + 1} of {folds}" if folds else None
 
 
 def _attempt(row: Attempt) -> AttemptStory:
