@@ -62,7 +62,7 @@ def _export_trial(
 
     if training.data is None:
         raise ExportRefused(f"Study {training.study!r} names no data, which its model is built for: add data to it.")
-    parts = load(training.data, training.import_paths)
+    parts = load(training.data, training.import_paths, request["trial"])
     state = parts.preprocessing if folder is None else same_preprocessing(parts, folder)
     model, refit = _model(training, folder, request, parts, about["epoch"])
     test = parts.test if request.get("evaluate_test") else None

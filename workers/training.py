@@ -32,7 +32,7 @@ def train_model(lane: Lane, training: Training) -> int | None:
     """Train a trial to its end; returns its best epoch, whose weights are saved as the trial's model."""
     if training.data is None:
         raise ValueError("A Keras study needs data: a file with a target column, or 'module:function'.")
-    parts = load(training.data, training.import_paths)
+    parts = load(training.data, training.import_paths, lane.member.trial)
     lane.batch(0)
     set_seeds(lane.member.seed, keras=True)
     trial = Trial(lane, training, models.build(training, lane.member.params, parts), parts)

@@ -191,19 +191,19 @@ class Together:
         return events
 
     def _choose(self) -> None:
-        cohort: Trainer | None = None
+        trainers: list[Trainer] = []
         try:
             from workers.devices import prepare
 
             prepare(self._assignment.resources)
-            from workers.cohorts.training import Cohort
+            from workers.cohorts.training import cohorts
 
-            cohort, reasons = Cohort.of(self._assignment)
+            found, reasons = cohorts(self._assignment)
+            trainers += found
         except BaseException as error:  # what is wrong with the data, each trial finds out and says again
             reason = str(error) if isinstance(error, CannotStack) else sentence_of(error)
             reasons = {member.trial: reason for member in self._assignment.members}
         alone = tuple(member for member in self._assignment.members if member.trial in reasons)
-        trainers = [cohort] if cohort is not None else []
         if alone:
             trainers.append(Turns(replace(self._assignment, members=alone), reasons))
         for trainer in trainers:

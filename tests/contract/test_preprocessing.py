@@ -121,13 +121,13 @@ def test_datasets() -> None:
         return tf.data.Dataset.from_tensor_slices((x[:rows], y[:rows])).batch(32)
 
     options = Options.parse({"function": "data:load"})
-    found = parts_from((dataset(70), dataset(20)), options, "data:load")
+    [found] = parts_from((dataset(70), dataset(20)), options, "data:load")
     assert (found.task, found.classes, found.input_shape) == ("classification", 5, (3,))
     assert found.rows["train"] == 70
     assert found.test is None
     assert found.train.x is None
     numbers = dataset(70).map(lambda a, b: (a, tf.cast(b, tf.float32)))
-    assert parts_from({"train": numbers, "validation": numbers}, options, "data:load").task == "regression"
+    assert parts_from({"train": numbers, "validation": numbers}, options, "data:load")[0].task == "regression"
     mistakes = {
         "a single dataset": dataset(70),
         "is empty": (dataset(70), dataset(20).take(0)),

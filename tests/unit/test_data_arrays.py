@@ -23,7 +23,8 @@ PAIR, VALID, TEST = (X, Y), (X[:20], Y[:20]), (X[:8], Y[:8])
 
 
 def parts(value: Any, **form: Any) -> Parts:
-    return parts_from(value, Options.parse({"function": "data:load", **form}), "data:load")
+    [found] = parts_from(value, Options.parse({"function": "data:load", **form}), "data:load")
+    return found
 
 
 def test_one_pair_is_split_into_equal_shares_of_the_classes() -> None:
@@ -207,6 +208,45 @@ def test_a_function_that_raises_is_told_with_its_place(tmp_path: Path, monkeypat
     arguments["data"] = {"function": "broken_data:load", "validation": "valid.csv"}
     with pytest.raises(DataError, match="expected a share"):
         load(**arguments)
+
+
+def test_each_row_validates_in_one_fold_and_the_test_part_is_the_same_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code = "calls = []\ndef load():\n    calls.append(1)\n    return [[float(i)] for i in range(100)], [0, 1] * 50\n"
+    arguments = module(tmp_path, "folded_data", code)
+    arguments["data"] |= {"folds": 3, "test": 0.2}
+    folds = [load(**arguments, trial=trial) for trial in (3, 4, 5)]
+    assert load(**arguments, trial=30) is folds[0]
+    assert len(sys.modules["folded_data"].calls) == 1
+    test = folds[0].test
+    assert test is not None
+    validated = np.concatenate([fold.validation.x[:, 0] for fold in folds])
+    np.testing.assert_array_equal(sorted([*validated, *test.x[:, 0]]), np.arange(100.0))
+    for fold in folds:
+        assert fold.test is not None
+        np.testing.assert_array_equal(fold.test.x, test.x)
+        assert fold.rows in ({"train": 53, "validation": 27, "test": 20}, {"train": 54, "validation": 26, "test": 20})
+        rows = [*fold.train.x[:, 0], *fold.validation.x[:, 0], *test.x[:, 0]]
+        np.testing.assert_array_equal(sorted(rows), np.arange(100.0))
+        assert abs(np.bincount(fold.validation.y)[0] - 13) <= 1, "not stratified"
+
+
+def test_parts_that_were_given_are_put_together_before_they_are_divided() -> None:
+    x = {"b": X, "a": X + 1000}
+    given = ((x, Y), ({"a": x["a"][:20] + 5000, "b": X[:20] + 5000}, Y[:20]), ({"a": X[:9], "b": X[:9]}, Y[:9]))
+    options = Options.parse({"function": "data:load", "folds": 4})
+    folds = parts_from(given, options, "data:load")
+    assert [fold.rows for fold in folds] == [{"train": 90, "validation": 30, "test": 9}] * 4
+    validated = np.concatenate([fold.validation.x["a"][:, 0] for fold in folds])
+    np.testing.assert_array_equal(sorted(validated), sorted([*x["a"][:, 0], *(x["a"][:20, 0] + 5000)]))
+    for fold in folds:
+        np.testing.assert_array_equal(fold.train.x["a"] % 1000, fold.train.x["b"] % 1000, "inputs of other rows")
+        np.testing.assert_array_equal(fold.train.x["b"][:, 0] % 1000 // 2 % 4, fold.train.y, "targets of other rows")
+    weighted = parts_from(((X, Y, np.full(100, 3.0)), (X, Y)), options, "data:load")[0]
+    assert "test" not in weighted.rows, "rows were taken for a test part unasked"
+    assert set(np.asarray(weighted.train.weight)) == {1.0, 3.0}
 
 
 def test_npz(tmp_path: Path) -> None:

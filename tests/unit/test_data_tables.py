@@ -48,6 +48,23 @@ def table(tmp_path: Path) -> Path:
     return write(tmp_path / "trips.csv", trips())
 
 
+def test_columns_are_encoded_as_the_train_rows_of_each_fold_say(table: Path) -> None:
+    form = {"path": str(table), "target": "fare", "folds": 4, "test": None}
+    folds = [load(form, trial=trial) for trial in range(4)]
+    assert [fold.rows for fold in folds] == [{"train": 90, "validation": 30}] * 4
+    means = set()
+    for fold in folds:
+        assert fold.preprocessing is not None and fold.train.columns is not None
+        entry = next(entry for entry in fold.preprocessing["columns"] if entry["name"] == "distance")
+        assert entry["mean"] == pytest.approx(np.nanmean(fold.train.columns["distance"]))
+        means.add(entry["mean"])
+    assert len(means) == 4
+    with pytest.raises(DataError, match=r"data\.folds: 1 given"):
+        load({**form, "folds": 1})
+    with pytest.raises(DataError, match=r"data\.validation is given"):
+        load({**form, "validation": 0.5})
+
+
 def test_kinds_and_state_come_from_the_train_rows(table: Path) -> None:
     parts = load({"path": str(table), "target": "fare", "categories": ["zone"], "weight": "weight"})
     assert parts.task == "regression"

@@ -282,6 +282,7 @@ def test_a_path_is_read_relative_to_the_base_and_kept_absolute(table: Path) -> N
         "target": "y",
         "task": None,
         "validation": str((table / "valid.csv").resolve()),
+        "folds": None,
         "test": None,
         "held_back": None,
         "exclude": [],

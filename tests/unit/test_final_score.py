@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.tables import Trial
+from tuner.coordination.repeats import Estimate
 from tuner.definitions.definition import StudyDefinition, parse
 from tuner.errors import InvalidStudy
 from tuner.reporting.final_score import FinalScore, final_score, ranked, without_test_part
@@ -26,7 +27,7 @@ SCORES: dict[str, Any] = {
 
 def told(definition: StudyDefinition = STUDY, value: float | None = 0.984, **changes: Any) -> FinalScore | None:
     trial = Trial(number=7, state="complete", value=value)
-    return final_score(definition, trial, 512, {**SCORES, **changes})
+    return final_score(definition, trial, 512, {**SCORES, **changes}, None)
 
 
 def test_both_scores_are_told_with_the_error_of_the_one_to_expect() -> None:
@@ -46,6 +47,20 @@ def test_a_winner_that_the_choice_flattered() -> None:
     assert found.sentence.endswith(
         "0.9 ± 0.0094 on 360 rows that had no part in it: worse by more than chance. Expect the latter."
     )
+
+
+def test_a_winner_of_several_folds_was_chosen_by_their_mean() -> None:
+    trial = Trial(number=7, state="complete", value=0.99)
+    definition = replace(STUDY, data={"folds": 5}, repeats=5)
+    found = final_score(definition, trial, 12, SCORES, Estimate(0.95, 0.02))
+    assert found is not None
+    assert (found.chosen_by, found.flattered) == (0.95, False)
+    assert found.sentence == (
+        "val_accuracy is 0.95 ± 0.02 over 5 folds, which chose it among 12, and 0.967 ± 0.0094 on 360 rows that had no "
+        "part in it: no worse than by chance. Expect the latter."
+    )
+    worse = final_score(definition, trial, 12, {**SCORES, "test": {"accuracy": 0.9}}, Estimate(0.95, 0.02))
+    assert worse is not None and worse.flattered, "0.05 is more than twice the standard error of the difference, 0.0221"
 
 
 def test_what_is_not_known_is_left_out() -> None:

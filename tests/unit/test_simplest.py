@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from db.tables import Artifact, Trial
 from tuner.coordination.housekeeping import smaller
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput
-from tuner.promoting.simplest import Simplest, judged
+from tuner.promoting.simplest import Simplest, judged, judged_by_folds
 
 BEST = [0.2, 0.4, 0.1, 0.3]
 
@@ -43,6 +44,23 @@ def test_a_simpler_model_is_as_good_within_a_standard_error_of_the_difference() 
         "Trial 1 has 4,000 weights where trial 0, the best, has 8,000, and its val_loss is worse by 0.005 ± 0.0087 on "
         "the validation rows: as good, as far as these can tell."
     )
+
+
+def test_configurations_are_compared_fold_by_fold() -> None:
+    """Each is better on one fold, and their spreads are large: what counts is how the differences spread."""
+    definition = replace(study(), data={"folds": 4}, repeats=4)
+    models = [
+        (Trial(number=4 * place + 2, params={}, value=min(values), weights=8000 >> place), values)
+        for place, values in enumerate([BEST, [0.21, 0.42, 0.08, 0.31], [0.21, 0.41, 0.11, 0.31]])
+    ]
+    told = judged_by_folds(definition, models)
+    best, first, second = told.candidates
+    assert (best.value, first.value, second.value) == pytest.approx((0.25, 0.255, 0.26))
+    assert first.standard_error == pytest.approx(math.sqrt((0.005**2 + 0.015**2 + 0.025**2 + 0.005**2) / 3 / 4))
+    assert (told.best, told.trial, second.as_good) == (2, 6, False)
+    assert told.sentence.endswith("is worse by 0.005 ± 0.0087 over the 4 folds: as good, as far as these can tell.")
+    larger = judged_by_folds(replace(definition, direction="maximize"), models)
+    assert larger.candidates[1].worse_by == pytest.approx(-0.005)
 
 
 def test_a_difference_that_every_group_of_rows_shows_counts_although_the_scores_spread_more() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,9 @@ from tuner.cli.numbers import BEST, TRIAL
 from tuner.cli.opened import opened
 from tuner.cli.output import duration, emit_fields, emit_json, emit_table, output_option
 from tuner.cli.summaries import NOBODY, unserved
+
+if TYPE_CHECKING:
+    from tuner.reporting.explanations import TrialStory
 
 STUDY = click.argument("study")
 NUMBER = click.argument("number", type=TRIAL)
@@ -60,7 +63,7 @@ def show(study: str, number: int, output: str) -> None:
     if output == "json":
         emit_json(story)
         return
-    _show_result(story.result)
+    _show_result(story)
     for attempt in story.attempts:
         emit_fields({f"attempt {attempt.token}": attempt.line, "trained": attempt.trained})
         if attempt.log:
@@ -118,11 +121,13 @@ def cancel(study: str, number: int) -> None:
         click.echo(f"Trial {number} of study {study!r} is {state} already; nothing was changed.")
 
 
-def _show_result(result: Any) -> None:
+def _show_result(story: TrialStory) -> None:
+    result = story.result
     emit_fields(
         {
             "trial": f"{result.number} ({result.state})",
             "value": result.value,
+            "fold": story.fold,
             "best epoch": result.best_epoch,
             "weights": result.weights,
             "epochs": result.epochs,

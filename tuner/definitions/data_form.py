@@ -15,13 +15,15 @@ from tuner.definitions.table_header import column_names
 from tuner.names import brief, near, visible
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz")
-OF_FUNCTION = ("function", "task", "validation", "test", "held_back", "seed")
+OF_FUNCTION = ("function", "task", "validation", "folds", "test", "held_back", "seed")
 OF_TABLE = (
-    "path", "target", "task", "validation", "test", "held_back", "exclude", "features", "categories", "weight", "seed",
+    "path", "target", "task", "validation", "folds", "test", "held_back",
+    "exclude", "features", "categories", "weight", "seed",
 )  # fmt: skip
 TASKS = ("regression", "classification")
 SHARE = 0.2  # of the rows, for validation and for the test, unless said otherwise
 MOST_SHARED = 0.9  # of the rows, so that some remain to learn from
+MOST_FOLDS = 100  # into which the rows are divided
 MOST_NAMED = 12  # columns in a sentence
 MOST_HELD_BACK = 0.5  # of the validation rows: trials are ranked by the others
 
@@ -36,6 +38,7 @@ _SYNONYMS = {
     "test_split": "test",
     "holdout": "held_back",
     "hold_back": "held_back",
+    **dict.fromkeys(("cv", "cross_validation", "n_splits", "n_folds", "k_folds", "kfold"), "folds"),
     "drop": "exclude",
     "ignore": "exclude",
     "columns": "features",
@@ -79,7 +82,7 @@ def _function(data: Fields) -> dict[str, Any]:
     return {
         "function": data.entry_point("function", "module:function"),
         "task": _task(data),
-        "validation": _part(data, "validation", None),
+        **_validation(data, None),
         **_test(data, None),
         "seed": data.whole("seed", 0, 0, 2**32 - 1),
     }
@@ -97,7 +100,7 @@ def _table(data: Fields, base: Path) -> dict[str, Any]:
         "path": path,
         "target": target,
         "task": _task(data),
-        "validation": _part(data, "validation", base),
+        **_validation(data, base),
         **_test(data, base),
         "exclude": data.texts("exclude", "column names"),
         "features": data.texts("features", "column names") or None,
@@ -114,6 +117,15 @@ def _task(data: Fields) -> str | None:
     if data.raw("task") in (None, "auto"):
         return None
     return data.one_of("task", "", TASKS, {"classify": "classification", "regress": "regression"})
+
+
+def _validation(data: Fields, base: Path | None) -> dict[str, Any]:
+    """Which rows validate: a share of them or a file, or each in its turn where they are divided into folds."""
+    folds = data.whole_or_none("folds", None, 2, MOST_FOLDS)
+    given = [data.path(key) for key in ("validation", "held_back") if data.raw(key) is not None]
+    if folds is not None and given:
+        data.problems.append(f"`data.folds` says which rows validate, and {given[0]} is given: keep one of the two.")
+    return {"validation": _part(data, "validation", base) if folds is None else None, "folds": folds}
 
 
 def _part(data: Fields, key: str, base: Path | None) -> str | float | None:

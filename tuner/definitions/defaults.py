@@ -43,5 +43,6 @@ def following(study: Mapping[str, Any]) -> dict[str, Any]:
         "direction": direction_of(study["objective"]),
         "pruner": pruner_of(study["epochs"]),
         "grace": grace_of(study["epochs"]),
+        "repeats": (study["data"] or {}).get("folds") or 1,
         "max_failures": usual_failures(study["trials"]),
     }

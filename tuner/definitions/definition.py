@@ -174,6 +174,11 @@ class StudyDefinition:
         wanted = self.cohort or max(self.repeats, min(COHORT, self.trials // 8))
         return min(wanted, checked.get("together") or wanted)
 
+    @property
+    def folds(self) -> int:
+        """Into how many parts the rows are divided that validate in turn; 1: some rows validate all trials."""
+        return int((self.data or {}).get("folds") or 1)
+
     def resources(self) -> Resources:
         """What one trial occupies while it runs."""
         return Resources(cpus=self.cpus_per_trial, gpus=self.gpus_per_trial)

@@ -10,6 +10,7 @@ from typing import Any
 import search_spaces
 from search_spaces import InvalidSpace, Space
 from search_spaces.mistakes import is_finite
+from tuner.definitions.agreement import agree
 from tuner.definitions.data_form import read_data
 from tuner.definitions.defaults import direction_of, grace_of, pruner_of, usual_failures
 from tuner.definitions.fields import Fields, is_number, shown, told
@@ -35,6 +36,7 @@ _SYNONYMS = {
     **dict.fromkeys(("grace_period", "min_epochs", "warmup", "warm_up"), "grace"),
     **dict.fromkeys(("early_stopping",), "patience"),
     **dict.fromkeys(("executions_per_trial", "n_repeats", "num_repeats", "seeds", "replicates"), "repeats"),
+    **dict.fromkeys(("folds", "cv", "cross_validation", "n_splits", "n_folds", "k_folds"), "data.folds"),
     **dict.fromkeys(("n_jobs", "max_concurrent", "max_concurrent_trials", "concurrency", "parallel"), "workers"),
     **dict.fromkeys(("cpus", "cpu", "num_cpus"), "cpus_per_trial"),
     **dict.fromkeys(("gpus", "gpu", "num_gpus"), "gpus_per_trial"),
@@ -65,17 +67,18 @@ def read_study(form: Mapping[str, Any], base: Path, known: Collection[str]) -> d
     given = Fields(form, [])
     given.only(known, _SYNONYMS)
     subject = _subject(given)
+    data = read_data(given, base)
     values = {
         "name": _name(given),
-        "data": read_data(given, base),
+        "data": data,
         **subject,
         "enqueue": _enqueue(given, subject["space"]),
         **_objective(given),
         **_search(given),
-        **_budget(given),
+        **_budget(given, (data or {}).get("folds") or 1),
         **_running(given),
     }
-    _agree(given, values)
+    agree(given, values)
     if given.problems:
         raise InvalidStudy(given.problems)
     return values
@@ -227,11 +230,11 @@ def _share(given: Fields) -> dict[str, Any]:
     }
 
 
-def _budget(given: Fields) -> dict[str, Any]:
+def _budget(given: Fields, folds: int = 1) -> dict[str, Any]:
     trials = given.whole("trials", 50, 1, 1_000_000)
     return {
         "trials": trials,
-        "repeats": given.whole("repeats", 1, 1, 1000),
+        "repeats": given.whole("repeats", folds, 1, 1000),
         "total_epochs": given.whole_or_none("total_epochs", None, 1, 10**12),
         "max_seconds": given.number_or_none("max_seconds", 0.0, 1e9, above=True),
         "target": given.number_or_none("target", -math.inf, math.inf),
@@ -249,30 +252,3 @@ def _running(given: Fields) -> dict[str, Any]:
         "keep": given.whole("keep", 5, 1, 1_000_000),
         "checkpoint_seconds": given.number("checkpoint_seconds", 10.0, 0.0, 86_400.0),
     }
-
-
-def _agree(given: Fields, values: dict[str, Any]) -> None:
-    """Mistakes that only show between two fields."""
-    points, trials, repeats = len(values["enqueue"]), values["trials"], values["repeats"]
-    if trials % repeats:
-        near = [number for number in (trials - trials % repeats, trials - trials % repeats + repeats) if number]
-        given.problems.append(
-            f"`trials` is {trials} and `repeats` is {repeats}: every training is a trial, and each configuration is "
-            f"trained {repeats} times; expected a multiple of {repeats}, such as {' or '.join(map(str, near))}."
-        )
-    if points * repeats > trials:
-        each = f"{repeats} trials" if repeats > 1 else "a trial"
-        given.problems.append(
-            f"`enqueue` has {points} points and `trials` is {trials}; expected {each} for each point."
-        )
-    epochs, grace, gpus = values["epochs"], values["grace"], values["gpus_per_trial"]
-    if values["pruner"] != "none" and grace >= epochs:
-        given.problems.append(
-            f"`grace` is {grace} and `epochs` is {epochs}: no trial could ever be pruned; "
-            f"expected fewer epochs of grace than epochs, or `pruner: none`."
-        )
-    if gpus > 1 and gpus != int(gpus):
-        given.problems.append(
-            f"`gpus_per_trial` is {gpus:g}: a share of a card is below 1, and more than one card is a whole number; "
-            f"expected {int(gpus)} or {int(gpus) + 1}."
-        )

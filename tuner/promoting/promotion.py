@@ -30,7 +30,7 @@ from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed, Unknow
 from tuner.names import check_name
 from tuner.promoting import publishing, serving_config
 from tuner.promoting.model_processes import export_model, verify_model
-from tuner.reporting.final_score import READ, FinalScore, final_score, found, ranked, without_test_part
+from tuner.reporting.final_score import READ, FinalScore, final_score, found, over_folds, ranked, without_test_part
 from tuner.reporting.results import no_trial
 
 DEFAULT_ALIAS = "champion"
@@ -129,7 +129,8 @@ def _promoted(database: Database, choice: Choice, model: Model, version: ModelVe
         among = ranked(studies.counts(s, choice.study.id), choice.definition.repeats)
         scores = version.scores or {}
         if "refit" in scores:
-            final = final_score(choice.definition, choice.trial, among, scores)
+            folds = over_folds(s, choice.definition, choice.trial)
+            final = final_score(choice.definition, choice.trial, among, scores, folds)
         else:
             final = found(s, choice.definition, choice.trial, among)
     return PromotedVersion(

@@ -10,7 +10,7 @@ from tuner.configuration import Settings
 from tuner.errors import InvalidInput
 from tuner.promoting.model_processes import score_model
 from tuner.promoting.promotion import Choice, choose
-from tuner.reporting.final_score import READ, FinalScore, final_score, found, ranked, without_test_part
+from tuner.reporting.final_score import READ, FinalScore, final_score, found, over_folds, ranked, without_test_part
 from tuner.user_code import with_code
 
 
@@ -31,10 +31,11 @@ def score(database: Database, settings: Settings, study: str) -> FinalScore:
     with database.read() as s:
         among = ranked(studies.counts(s, choice.study.id), choice.definition.repeats)
         known = found(s, choice.definition, choice.trial, among)
+        folds = over_folds(s, choice.definition, choice.trial)
     if known is not None:
         return known
     scores = _read(database, settings, choice)
-    result = final_score(choice.definition, choice.trial, among, scores)
+    result = final_score(choice.definition, choice.trial, among, scores, folds)
     if result is None:
         raise InvalidInput(f"Study {study!r}: the test part gives no finite {choice.definition.objective!r}.")
     return result

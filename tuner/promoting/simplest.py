@@ -4,6 +4,7 @@ The one-standard-error rule (Breiman, Friedman, Olshen and Stone 1984, "Classifi
 3.4.3), on differences: the candidates are scored on the same groups of rows. How their differences from the best one
 spread gives the standard error of the whole difference, and a simpler model is as good where it is worse by no more
 than that. Rows that are hard are hard for both models and cancel, so a difference is known better than either score.
+Where the data is divided into folds, each fold is such a group, and all configurations were scored on it already.
 
 It is a trade, and not a proof that nothing is lost: of models that are truly worse by one standard error about half are
 taken. Candidates are the kept models that are smaller than those of all better trials. The test part is not read.
@@ -16,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from db import artifacts, configurations
-from db.engine import Database
+from db import artifacts, configurations, trials
+from db.engine import Database, Session
 from db.tables import Artifact, Trial
 from tuner.configuration import Settings
 from tuner.coordination.housekeeping import smaller
-from tuner.coordination.repeats import estimate
+from tuner.coordination.repeats import estimate, numbers_of
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, PromotionFailed
 from tuner.promoting.model_processes import compare_models
@@ -39,9 +40,9 @@ class Candidate:
     trial: int
     params: dict[str, Any]
     weights: int  # numbers in its model
-    value: float  # its objective
+    value: float  # its objective; of several folds the mean over them
     worse_by: float  # than the best one; negative: better, as a single one of several repeats may be
-    standard_error: float  # of `worse_by`, from the spread over groups of validation rows
+    standard_error: float  # of `worse_by`, from the spread over groups of validation rows, or over folds
     as_good: bool  # worse by no more than that
 
 
@@ -72,6 +73,8 @@ def simplest(database: Database, settings: Settings, study: str) -> Simplest:
         definition, asked = choice.definition, artifacts.with_models(choice.study.id)
         kept = configurations.best(s, choice.study.id, definition.direction, definition.repeats, None, asked)
         models = [(trial, artifact) for trial in smaller(kept) if (artifact := artifacts.model(s, trial.id))]
+        if definition.folds > 1:
+            return judged_by_folds(definition, [(trial, _values(s, definition, trial)) for trial, _ in models])
     own = with_code(database, settings, choice.study)
     try:
         scores = compare_models(definition, models, own) if models[1:] else [{}]
@@ -91,10 +94,32 @@ def judged(definition: StudyDefinition, models: Sequence[tuple[Trial, Artifact]]
     Raises InvalidInput where they hold too little to tell.
     """
     best = models[0][0]
-    candidates = [_candidate(definition, best, best, 0.0)]
+    candidates = [_candidate(definition, best, _value(best), _value(best), 0.0)]
     for (trial, _), found in zip(models[1:], scores[1:], strict=True):
         error = _standard_error(definition, trial.number, scores[0], found)
-        candidates.append(_candidate(definition, trial, best, error))
+        candidates.append(_candidate(definition, trial, _value(trial), _value(best), error))
+    return _simplest(definition, candidates, "on the validation rows")
+
+
+def judged_by_folds(definition: StudyDefinition, models: Sequence[tuple[Trial, Sequence[float]]]) -> Simplest:
+    """What the folds of the data say. Pure.
+
+    Args:
+        definition: the study's.
+        models: a trial of the best configuration first, then ones of ever smaller models, each with the objective of
+            its configuration in every repeat.
+    """
+    best, of_best = models[0]
+    mean = estimate(of_best).mean
+    candidates = [_candidate(definition, best, mean, mean, 0.0)]
+    for trial, values in models[1:]:
+        differences = estimate([its - bests for its, bests in zip(values, of_best, strict=True)])
+        error = differences.standard_error or 0.0
+        candidates.append(_candidate(definition, trial, mean + differences.mean, mean, error))
+    return _simplest(definition, candidates, f"over the {definition.folds} folds")
+
+
+def _simplest(definition: StudyDefinition, candidates: Sequence[Candidate], where: str) -> Simplest:
     simple = [item for item in candidates if item.as_good][-1]
     return Simplest(
         study=definition.name,
@@ -102,7 +127,7 @@ def judged(definition: StudyDefinition, models: Sequence[tuple[Trial, Artifact]]
         best=candidates[0].trial,
         trial=simple.trial,
         candidates=tuple(candidates),
-        sentence=_sentence(definition.objective, candidates, simple),
+        sentence=_sentence(definition.objective, candidates, simple, where),
     )
 
 
@@ -134,9 +159,20 @@ def _standard_error(definition: StudyDefinition, number: int, best: Scores, othe
     return estimate(differences).standard_error or 0.0
 
 
-def _candidate(definition: StudyDefinition, trial: Trial, best: Trial, standard_error: float) -> Candidate:
-    value, of_best = float(trial.value or 0.0), float(best.value or 0.0)
-    worse_by = of_best - value if definition.direction == "maximize" else value - of_best
+def _value(trial: Trial) -> float:
+    return float(trial.value or 0.0)
+
+
+def _values(s: Session, definition: StudyDefinition, trial: Trial) -> list[float]:
+    """The objective of a trial's configuration in every repeat."""
+    numbers = numbers_of(trial.number // definition.repeats, definition.repeats)
+    return [_value(item) for item in trials.numbered(s, trial.study_id, numbers)]
+
+
+def _candidate(
+    definition: StudyDefinition, trial: Trial, value: float, best: float, standard_error: float
+) -> Candidate:
+    worse_by = best - value if definition.direction == "maximize" else value - best
     return Candidate(
         trial=trial.number,
         params=trial.params,
@@ -148,14 +184,14 @@ def _candidate(definition: StudyDefinition, trial: Trial, best: Trial, standard_
     )
 
 
-def _sentence(objective: str, candidates: Sequence[Candidate], simple: Candidate) -> str:
+def _sentence(objective: str, candidates: Sequence[Candidate], simple: Candidate, where: str) -> str:
     best = candidates[0]
     if simple is best:
-        others = "is as good on the validation rows" if candidates[1:] else "was kept (a pruned trial has none)"
+        others = f"is as good {where}" if candidates[1:] else "was kept (a pruned trial has none)"
         return f"Trial {best.trial}, the best, has {best.weights:,} weights, and no smaller model {others}."
     by = f" by {abs(simple.worse_by):.2g} ± {simple.standard_error:.2g}"
     differs = f"worse{by}" if simple.worse_by > 0 else f"better{by}" if simple.worse_by < 0 else "the same"
     return (
         f"Trial {simple.trial} has {simple.weights:,} weights where trial {best.trial}, the best, has "
-        f"{best.weights:,}, and its {objective} is {differs} on the validation rows: as good, as far as these can tell."
+        f"{best.weights:,}, and its {objective} is {differs} {where}: as good, as far as these can tell."
     )

@@ -55,6 +55,7 @@ class TrialStory:
     result: TrialResult
     seed: int
     waited: int | None  # epochs without a better one, where these ended it before its last epoch
+    fold: str | None  # of the data, which validated it: "2 of 5"; None: the same rows validated all trials
     attempts: list[AttemptStory] = field(default_factory=list)
     reports: list[EpochStory] = field(default_factory=list)
     decisions: list[DecisionStory] = field(default_factory=list)
@@ -64,6 +65,7 @@ def trial_story(database: Database, study: str, number: int) -> TrialStory:
     """Read a trial's rows. Raises UnknownName."""
     result = trial_result(database, study, number)
     row = study_row(database, study)
+    definition, _ = StudyDefinition.from_json_to_show(row.definition)
     with database.read() as s:
         trial = trials.get(s, row.id, number)
         if trial is None:
@@ -71,7 +73,8 @@ def trial_story(database: Database, study: str, number: int) -> TrialStory:
         return TrialStory(
             result,
             trial.seed,
-            _waited(result, StudyDefinition.from_json_to_show(row.definition)[0]),
+            _waited(result, definition),
+            _fold(definition, number),
             [_attempt(item) for item in trials.attempts(s, trial.id)],
             [_report(item) for item in reports.curve(s, trial.id)],
             [_decision(item) for item in decisions.of(s, trial.id)],
@@ -104,6 +107,10 @@ def _waited(trial: TrialResult, study: StudyDefinition) -> int | None:
         return None
     waited = trial.epochs - (trial.best_epoch or 0)
     return waited if waited >= study.patience else None
+
+
+def _fold(study: StudyDefinition, number: int) -> str | None:
+    return f"{number % study.folds + 1} of {study.folds}" if study.folds > 1 else None
 
 
 def _attempt(row: Attempt) -> AttemptStory:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from db import events, reports
+from db import events, reports, trials
 from db.engine import Session
 from db.tables import Trial
+from tuner.coordination.repeats import Estimate, estimate, numbers_of, state_of
 from tuner.definitions.definition import StudyDefinition
 
 READ = "test_part_read"  # the event that counts a reading of the test part, and keeps what came of it
@@ -26,7 +27,7 @@ class FinalScore:
 
     objective: str
     trial: int
-    chosen_by: float  # its objective, on the validation rows
+    chosen_by: float  # its objective, on the validation rows; of several folds the mean over them
     among: int  # configurations that it was chosen among
     value: float  # the same metric on the test rows
     standard_error: float | None  # of `value`, computed from the rows; None where that is not known
@@ -35,19 +36,37 @@ class FinalScore:
     sentence: str  # all of it, for a person
 
 
-def final_score(definition: StudyDefinition, trial: Trial, among: int, scores: Mapping[str, Any]) -> FinalScore | None:
+def over_folds(s: Session, definition: StudyDefinition, trial: Trial) -> Estimate | None:
+    """The objective of a trial's configuration over the folds of the data.
+
+    None where there are none, or not each of them has a trial that is complete.
+    """
+    if definition.folds == 1:
+        return None
+    numbers = numbers_of(trial.number // definition.repeats, definition.repeats)
+    same = trials.numbered(s, trial.study_id, numbers)
+    values = [item.value for item in same if item.value is not None]
+    ranked = state_of([item.state for item in same], definition.repeats) == "complete"
+    return estimate(values) if ranked and len(values) == definition.repeats else None
+
+
+def final_score(
+    definition: StudyDefinition, trial: Trial, among: int, scores: Mapping[str, Any], folds: Estimate | None
+) -> FinalScore | None:
     """What the scores of a trial's model say about its objective; None where they do not hold it.
 
     Args:
         trial: complete, with a finite value.
         among: configurations that were ranked.
+        folds: what `over_folds` says, which chose it then.
         scores: as workers/export.py answers: `test`, `standard_errors` and `rows` by part; any of them may be absent.
     """
     metric = definition.objective.removeprefix("val_")
-    value, chosen_by = (scores.get("test") or {}).get(metric), trial.value
+    value, chosen_by = (scores.get("test") or {}).get(metric), folds.mean if folds else trial.value
     if chosen_by is None or value is None or not math.isfinite(value):
         return None
     error, other = (_errors(scores, part).get(metric) for part in ("test", "validation"))
+    other = folds.standard_error if folds else other
     worse = value - chosen_by if definition.direction == "minimize" else chosen_by - value
     flattered = None if error is None or other is None else worse > BEYOND_CHANCE * math.hypot(error, other)
     rows = scores.get("rows", {}).get("test")
@@ -60,7 +79,14 @@ def final_score(definition: StudyDefinition, trial: Trial, among: int, scores: M
         standard_error=error,
         rows=rows,
         flattered=flattered,
-        sentence=_sentence(definition.objective, chosen_by, among, value, error, rows, flattered, "refit" in scores),
+        sentence=_sentence(
+            definition.objective,
+            f"{chosen_by:.4g}{_chose(folds, definition)}",
+            among,
+            f"{value:.4g}{_about(error)} on {f'{rows} rows' if rows is not None else 'the test rows'}",
+            flattered,
+            refit="refit" in scores,
+        ),
     )
 
 
@@ -73,9 +99,10 @@ def found(s: Session, definition: StudyDefinition, trial: Trial, among: int) -> 
         best = next((report for report in reports.curve(s, trial.id) if report.epoch == trial.best_epoch), None)
         reported = {} if best is None else best.metrics
         test = {name.removeprefix("test_"): value for name, value in reported.items() if name.startswith("test_")}
-        return final_score(definition, trial, among, {"test": test})
+        return final_score(definition, trial, among, {"test": test}, None)
     event = events.latest(s, READ, trial.id)
-    return None if event is None else final_score(definition, trial, among, event.data)
+    folds = over_folds(s, definition, trial)
+    return None if event is None else final_score(definition, trial, among, event.data, folds)
 
 
 def ranked(counts: Mapping[str, int], repeats: int) -> int:
@@ -99,29 +126,20 @@ def _errors(scores: Mapping[str, Any], part: str) -> Mapping[str, float]:
     return scores.get("standard_errors", {}).get(part) or {}
 
 
-def _sentence(
-    objective: str,
-    chosen_by: float,
-    among: int,
-    value: float,
-    error: float | None,
-    rows: int | None,
-    flattered: bool | None,
-    refit: bool,
-) -> str:
-    on = f"{rows} rows" if rows is not None else "the test rows"
-    about = "" if error is None else f" ± {error:.2g}"
-    verdict = {
-        True: ": worse by more than chance. Expect the latter.",
-        False: ": no worse than by chance. Expect the latter.",
-        None: ". Expect the latter.",
-    }[flattered]
+def _about(error: float | None) -> str:
+    return "" if error is None else f" ± {error:.2g}"
+
+
+def _chose(folds: Estimate | None, definition: StudyDefinition) -> str:
+    return f"{_about(folds.standard_error)} over {definition.folds} folds, which" if folds else " on the rows that"
+
+
+def _sentence(objective: str, chosen: str, among: int, unseen: str, flattered: bool | None, *, refit: bool) -> str:
     if refit:
         return (
-            f"{objective} was {chosen_by:.4g} on the rows that chose these parameters among {among}; trained again on "
-            f"all rows, the model has {value:.4g}{about} on {on} that had no part in it. Expect the latter."
+            f"{objective} was {chosen} chose these parameters among {among}; trained again on all rows, the model has "
+            f"{unseen} that had no part in it. Expect the latter."
         )
-    return (
-        f"{objective} is {chosen_by:.4g} on the rows that chose it among {among}, and {value:.4g}{about} on {on} that "
-        f"had no part in it{verdict}"
-    )
+    verdict = {True: ": worse by more than chance", False: ": no worse than by chance", None: ""}[flattered]
+    compared = f"{objective} is {chosen} chose it among {among}, and {unseen} that had no part in it"
+    return f"{compared}{verdict}. Expect the latter."

@@ -23,8 +23,8 @@ from workers.cohorts import files
 from workers.cohorts.placing import Place, places
 from workers.cohorts.stack import Seat, Stack
 from workers.cohorts.structure import Structure
-from workers.contract import Assignment
-from workers.data import Parts, load
+from workers.contract import Assignment, Member
+from workers.data import Parts, fold_of, load
 from workers.failures import CannotStack, NonFinite, cause_of, log_of, sentence_of
 from workers.gate import Events, Gate, Lane
 from workers.progress import require_finite
@@ -46,12 +46,13 @@ class Cohort:
     def of(cls, assignment: Assignment) -> tuple[Cohort | None, dict[int, str]]:
         """A cohort of those members that can be stacked, and by trial the sentence that says why another one cannot.
 
+        All of them train on the rows that the first one trains on, see `cohorts`.
         Raises DataError and its like where the study's data cannot be had.
         """
         training = assignment.training
         if training.data is None:
             raise CannotStack("A Keras study needs data: a file with a target column, or 'module:function'.")
-        parts = load(training.data, training.import_paths)
+        parts = load(training.data, training.import_paths, assignment.members[0].trial)
         found, reasons = places(assignment, parts)
         members = tuple(member for member in assignment.members if member.trial in found)
         return cls(replace(assignment, members=members), parts, found) if members else None, reasons
@@ -186,6 +187,19 @@ class Cohort:
             return
         for lane in finished:
             lane.end(best_epoch=best.get(lane))
+
+
+def cohorts(assignment: Assignment) -> tuple[list[Cohort], dict[int, str]]:
+    """Like `Cohort.of`, a cohort for each fold of the data: what another fold validates was trained on other rows."""
+    found, reasons = [], dict[int, str]()
+    by_fold: defaultdict[int, list[Member]] = defaultdict(list)
+    for member in assignment.members:
+        by_fold[fold_of(assignment.training.data or {}, member.trial)].append(member)
+    for members in by_fold.values():
+        cohort, others = Cohort.of(replace(assignment, members=tuple(members)))
+        found += [] if cohort is None else [cohort]
+        reasons.update(others)
+    return found, reasons
 
 
 def _fail(lanes: Iterable[Lane], error: Exception) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workers.data.errors import DataError
-from workers.data.loading import load
+from workers.data.loading import fold_of, load
 from workers.data.parts import Part, Parts, Task
 
-__all__ = ["DataError", "Part", "Parts", "Task", "load"]
+__all__ = ["DataError", "Part", "Parts", "Task", "fold_of", "load"]

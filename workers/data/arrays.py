@@ -12,8 +12,7 @@ Accepted forms, x being an array, or a dict or tuple of arrays for several input
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ import numpy as np
 from workers.data.errors import DataError
 from workers.data.options import Options
 from workers.data.parts import Part, Parts
-from workers.data.split import hold_back, split
+from workers.data.pieces import Piece, joined, leaves, map_leaves
+from workers.data.split import Fold, hold_back, split
 from workers.data.tables import checked_weight, require_rows
 from workers.data.targets import Targets, array_targets
 
@@ -31,33 +31,24 @@ FIELDS = {"x": "x", "y": "y", "w": "weight", "weight": "weight", "sample_weight"
 EXPECTED = "expected (x, y), ((x, y), (x_validation, y_validation)), a dict of these names, or (dataset, dataset)"
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Arrays of some rows."""
-
-    x: Any
-    y: Any
-    weight: np.ndarray | None
-
-    @property
-    def rows(self) -> int:
-        return len(leaves(self.x)[0])
-
-    def take(self, rows: np.ndarray) -> Piece:
-        weight = None if self.weight is None else self.weight[rows]
-        return Piece(map_leaves(_row_taker(rows), self.x), map_leaves(_row_taker(rows), self.y), weight)
-
-
-def parts_from(value: Any, options: Options, origin: str, fingerprint: str | None = None) -> Parts:
-    """The parts of a study from what `origin` (for messages) gave. Raises DataError."""
+def parts_from(value: Any, options: Options, origin: str, fingerprint: str | None = None) -> list[Parts]:
+    """The parts of a study, of each fold, from what `origin` (for messages) gave. Raises DataError."""
     given = _named_parts(value, origin)
     if all(is_dataset(item) for item in given.values()):
         from workers.data.datasets import parts_from_datasets
 
-        return parts_from_datasets(given, options, origin)
+        if isinstance(options.validation, Fold):
+            raise DataError(f"data.folds divides rows, and {origin} gave datasets: expected arrays, or no folds.")
+        return [parts_from_datasets(given, options, origin)]
     pieces = {name: _piece(item, name, origin) for name, item in given.items()}
     _same_shapes(pieces, origin)
     targets = _targets(pieces, options, origin)
+    return [_parts(pieces, targets, each, origin, fingerprint) for each in options.each_fold]
+
+
+def _parts(
+    pieces: Mapping[str, Piece], targets: Targets, options: Options, origin: str, fingerprint: str | None
+) -> Parts:
     pieces = _held_back(_split(pieces, targets, options), targets, options, origin)
     require_rows(
         {name: piece.rows for name, piece in pieces.items()}, sum(piece.rows for piece in pieces.values()), origin
@@ -80,28 +71,6 @@ def parts_from(value: Any, options: Options, origin: str, fingerprint: str | Non
 def is_dataset(value: Any) -> bool:
     """Whether this is a tf.data.Dataset, without importing TensorFlow."""
     return hasattr(value, "element_spec") and hasattr(value, "cardinality")
-
-
-def leaves(value: Any) -> list[Any]:
-    """The arrays of a nested structure of dicts and tuples, in Keras' order (dict keys sorted)."""
-    if isinstance(value, Mapping):
-        return [leaf for key in sorted(value) for leaf in leaves(value[key])]
-    if isinstance(value, tuple):
-        return [leaf for item in value for leaf in leaves(item)]
-    return [value]
-
-
-def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
-    """The same structure with every array replaced."""
-    if isinstance(value, Mapping):
-        return {key: map_leaves(function, item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map_leaves(function, item) for item in value)
-    return function(value)
-
-
-def _row_taker(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda array: array[rows]
 
 
 def _named_parts(value: Any, origin: str) -> dict[str, Any]:
@@ -217,14 +186,19 @@ def _targets(pieces: Mapping[str, Piece], options: Options, origin: str) -> Targ
 
 def _split(pieces: Mapping[str, Piece], targets: Targets, options: Options) -> dict[str, Piece]:
     pieces = _with_targets(pieces, targets)
+    validation, test = options.shares
     if "all" not in pieces:
-        return dict(pieces)
-    everything = pieces["all"]
-    rows = split(everything.rows, *options.shares, options.seed, targets.strata)
+        if not isinstance(validation, Fold):
+            return dict(pieces)
+        test = 0.0  # the rows for it were chosen by whoever made the parts
+    everything = pieces["all"] if "all" in pieces else joined(pieces["train"], pieces["validation"])
+    strata = None if targets.labels is None else Targets(everything.y, targets.task, targets.labels).strata
+    rows = split(everything.rows, validation, test, options.seed, strata)
     found = {name: everything.take(chosen) for name, chosen in zip(PARTS_IN_ORDER, rows, strict=True)}
-    if options.test is None:
-        del found["test"]
-    return found
+    if "all" in pieces and options.test is not None:
+        return found
+    del found["test"]
+    return found | {name: piece for name, piece in pieces.items() if name == "test"}
 
 
 def _held_back(pieces: Mapping[str, Piece], targets: Targets, options: Options, origin: str) -> dict[str, Piece]:

@@ -21,11 +21,11 @@ from workers.failures import sentence_of
 
 KEPT = 3  # studies whose data a process keeps: a worker may serve several by turns
 
-_cache: OrderedDict[str, Parts] = OrderedDict()
+_cache: OrderedDict[str, Sequence[Parts]] = OrderedDict()  # one of each fold
 _lock = threading.RLock()
 
 
-def load(data: Mapping[str, Any], import_paths: Sequence[str] = ()) -> Parts:
+def load(data: Mapping[str, Any], import_paths: Sequence[str] = (), trial: int = 0) -> Parts:
     """The parts of a study's data; the same object as long as nothing changed. The rows of each part are the same
     in every process.
 
@@ -33,6 +33,7 @@ def load(data: Mapping[str, Any], import_paths: Sequence[str] = ()) -> Parts:
         data: the study's `data` dictionary, see workers/data/options.py. Files are read again when their
             modification time or size changed; a function is called once per process.
         import_paths: folders in front of `sys.path` for the user's function.
+        trial: its number, which says which fold validates where the data has folds, see `fold_of`.
 
     Raises:
         DataError: the data cannot be used; one sentence.
@@ -47,10 +48,15 @@ def load(data: Mapping[str, Any], import_paths: Sequence[str] = ()) -> Parts:
             while len(_cache) > KEPT:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)
-        return _cache[key]
+        return _cache[key][fold_of(data, trial)]
 
 
-def _load(options: Options, import_paths: Sequence[str]) -> Parts:
+def fold_of(data: Mapping[str, Any], trial: int) -> int:
+    """The fold that validates a trial, from 0: the repeats of a configuration, numbered in a row, take turns."""
+    return trial % (data.get("folds") or 1)
+
+
+def _load(options: Options, import_paths: Sequence[str]) -> Sequence[Parts]:
     if options.function is not None:
         return _load_function(options, options.function, import_paths)
     if is_table(_train_file(options)):
@@ -58,7 +64,7 @@ def _load(options: Options, import_paths: Sequence[str]) -> Parts:
     return _load_arrays(options)
 
 
-def _load_function(options: Options, name: str, import_paths: Sequence[str]) -> Parts:
+def _load_function(options: Options, name: str, import_paths: Sequence[str]) -> Sequence[Parts]:
     function = resolve(name, import_paths)
     if not callable(function):
         raise DataError(f"{name} is a {type(function).__name__}, expected a function without arguments.")
@@ -69,7 +75,7 @@ def _load_function(options: Options, name: str, import_paths: Sequence[str]) -> 
     return parts_from(value, options, name)
 
 
-def _load_arrays(options: Options) -> Parts:
+def _load_arrays(options: Options) -> Sequence[Parts]:
     value: dict[str, Any] = {**read_arrays(_train_file(options))}
     for part, path in options.files.items():
         if part == "train":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from workers.data.errors import DataError, nearest
 from workers.data.parts import Task
+from workers.data.split import Fold
 
 FRACTION = 0.2  # of all rows, for validation and for the test part each
 TASKS = ("classification", "regression")
@@ -22,7 +23,7 @@ class Options:
     function: str | None = None  # "module:function", called without arguments
     target: str | None = None  # the column to predict; not for .npz
     task: Task | None = None  # None: read from the targets
-    validation: Path | float = FRACTION  # a file of its own, or a share of all rows
+    validation: Path | float | Fold = FRACTION  # a file of its own, a share of all rows, or one of several folds
     test: Path | float | None = FRACTION  # the same; None: no test part
     held_back: float | None = None  # share of the validation rows that becomes the test part where there is no other
     exclude: tuple[str, ...] = ()  # columns that are not features
@@ -34,7 +35,7 @@ class Options:
     @classmethod
     def parse(cls, form: Mapping[str, Any]) -> Options:
         """Raises DataError for unknown keys and for values that cannot be meant."""
-        known = [entry.name for entry in fields(cls)]
+        known = [*(entry.name for entry in fields(cls)), "folds"]
         for key in form:
             if key not in known:
                 raise DataError(f"data: unknown key {key!r}.{nearest(str(key), known)}")
@@ -68,15 +69,23 @@ class Options:
         return {name: path for name, path in found.items() if isinstance(path, Path)}
 
     @property
-    def shares(self) -> tuple[float, float]:
+    def shares(self) -> tuple[float | Fold, float]:
         """The shares of the rows that become the validation and the test part; 0 where these are files, or none."""
         validation = 0.0 if isinstance(self.validation, Path) else self.validation
         return validation, self.test if isinstance(self.test, float) else 0.0
 
+    @property
+    def each_fold(self) -> tuple[Options, ...]:
+        """These options for every fold in turn; these alone where there are none."""
+        if not isinstance(self.validation, Fold):
+            return (self,)
+        folds = self.validation.of
+        return tuple(replace(self, validation=Fold(number, folds)) for number in range(folds))
+
 
 def _shares(form: Mapping[str, Any]) -> dict[str, Any]:
     held_back = _held_back(form)
-    validation = _share("validation", form.get("validation", FRACTION))
+    validation = _first_fold(form) or _share("validation", form.get("validation", FRACTION))
     test = _share("test", form.get("test", FRACTION if held_back is None else None))
     if validation is None:
         raise DataError("data.validation: no validation rows; expected a file or a share of the rows such as 0.2.")
@@ -84,6 +93,18 @@ def _shares(form: Mapping[str, Any]) -> dict[str, Any]:
     if total >= 1.0:
         raise DataError(f"data: validation and test take {total:g} of the rows, expected less than 1 together.")
     return {"validation": validation, "test": test, "held_back": held_back}
+
+
+def _first_fold(form: Mapping[str, Any]) -> Fold | None:
+    folds = form.get("folds")
+    if folds is None:
+        return None
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+        raise DataError(f"data.folds: {folds!r} given, expected a whole number from 2 up.")
+    for key in ("validation", "held_back"):
+        if form.get(key) is not None:
+            raise DataError(f"data.folds says which rows validate, and data.{key} is given: keep one of them.")
+    return Fold(0, folds)
 
 
 def _held_back(form: Mapping[str, Any]) -> float | None:

@@ -18,37 +18,42 @@ from workers.data.split import hold_back, split
 from workers.data.targets import Targets, column_targets
 
 
-def load_table(options: Options, fingerprint: str) -> Parts:
-    """Read, check and split the tables, and learn from the train rows how to encode columns; nothing is encoded yet."""
+def load_table(options: Options, fingerprint: str) -> list[Parts]:
+    """Read, check and split the tables, and learn from the train rows how to encode columns; nothing is encoded yet.
+
+    Of each fold the parts: what is learned is that of its train rows.
+    """
     frames = _read(options)
     names = _features(frames, options)
     kinds = columns.kinds(frames, names, options.categories)
     targets = _targets(frames, options)
-    rows = _rows(frames, options, targets)
     offsets = dict(zip(frames, np.cumsum([0, *map(len, frames.values())]), strict=False))
     raw = {key: _raw(frame, kinds, str(options.files[key])) for key, frame in frames.items()}
     weights = {key: _weight(frame, options, str(options.files[key])) for key, frame in frames.items()}
 
-    def taken(part: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
-        source, chosen = rows[part]
+    def taken(source: str, chosen: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
         weight = weights[source]
         chosen_columns = {name: column[chosen] for name, column in raw[source].items()}
         return chosen_columns, targets.values[offsets[source] + chosen], None if weight is None else weight[chosen]
 
-    state = columns.learn(taken("train")[0], kinds, options.categories)
-    parts = {part: _part(state, *taken(part)) for part in rows}
-    return Parts(
-        train=parts["train"],
-        validation=parts["validation"],
-        test=parts.get("test"),
-        task=targets.task,
-        classes=targets.classes,
-        labels=targets.labels,
-        input_shape=(state["width"],),
-        preprocessing=state,
-        fingerprint=fingerprint,
-        notes=_notes(state, parts["train"], options),
-    )
+    def parts_of(rows: Mapping[str, tuple[str, np.ndarray]]) -> Parts:
+        found = {part: taken(*where) for part, where in rows.items()}
+        state = columns.learn(found["train"][0], kinds, options.categories)
+        parts = {part: _part(state, *content) for part, content in found.items()}
+        return Parts(
+            train=parts["train"],
+            validation=parts["validation"],
+            test=parts.get("test"),
+            task=targets.task,
+            classes=targets.classes,
+            labels=targets.labels,
+            input_shape=(state["width"],),
+            preprocessing=state,
+            fingerprint=fingerprint,
+            notes=_notes(state, parts["train"], options),
+        )
+
+    return [parts_of(_rows(frames, each, targets)) for each in options.each_fold]
 
 
 def _part(state: Mapping[str, Any], raw: Mapping[str, np.ndarray], y: np.ndarray, weight: np.ndarray | None) -> Part:
