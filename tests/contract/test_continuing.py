@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,16 +40,12 @@ def kinds(bench: Bench, name: str = "study") -> list[str]:
     return [kind for kind in found if kind in ("study_edited", "study_reopened", "study_finished")]
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_a_study_that_goes_on_becomes_the_one_that_had_more_trials_from_the_beginning(
-    bench: Bench, again: bool
-) -> None:
+def test_a_study_that_goes_on_becomes_the_one_that_had_more_trials_from_the_beginning(bench: Bench) -> None:
     bench.submit("study", **LEARNS)
     bench.finish("study")
     before, found = Snapshot.of(bench.database), results(bench.database, "study")
-    if again:  # and has another coordinator
-        bench.coordinator.close()
-        bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
+    bench.coordinator.close()
+    bench.coordinator = Coordinator(bench.database, bench.launcher, bench.settings)
     edited = verbs.edit(bench.database, "study", {"trials": 24})
     assert (edited.reopened, edited.changes) == ("finished", {"trials": 24, "max_failures": 6})
     row = study_row(bench.database, "study")
@@ -181,7 +176,7 @@ def test_an_edit_waits_for_a_study_that_is_just_ending(database: Database) -> No
         assert (studies.get(s, study).state, studies.get(s, study).definition["trials"]) == ("active", 2)
 
 
-def test_a_file_with_the_old_or_the_new_numbers_goes_on_with_the_study(bench: Bench, tmp_path: Path) -> None:
+def test_a_file_with_the_old_or_the_new_numbers_goes_on_with_the_study(bench: Bench) -> None:
     bench.submit("study", trials=40, total_epochs=4, workers=1)
     bench.finish("study")
     old = StudyDefinition.from_json(study_row(bench.database, "study").definition)

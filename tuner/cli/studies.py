@@ -17,6 +17,7 @@ from tuner.cli.run import FILE, study_from_file
 from tuner.cli.summaries import NOBODY, one_line, show_summary, unserved
 
 if TYPE_CHECKING:
+    from db.engine import Database
     from tuner.reporting.results import StudySummary
 
 NAME = click.argument("name")
@@ -49,7 +50,7 @@ def submit(file: Path, output: str) -> None:
         f"Its result: tuner study show {now.name}" if now.state in OVER else f"Watch it: tuner study wait {now.name}"
     )
     click.echo(f"Study {now.name!r} is {now.state}. {following}")
-    if unserved(now) and not require_node(study.definition, study.settings):
+    if unserved(study.database, now) and not require_node(study.definition, study.settings):
         click.echo(f"{NOBODY} Whether a node has what a trial asks for was not checked.", err=True)
 
 
@@ -194,9 +195,9 @@ def wait(name: str, timeout: float | None, output: str) -> None:
     opened()
     study = load_study(name)
     try:
-        study.wait(timeout, _Watch())
+        study.wait(timeout, _Watch(study.database))
     except TimeoutError as late:
-        raise TunerError(f"{late} {NOBODY if unserved(study.summary()) else ''}".strip()) from late
+        raise TunerError(f"{late} {NOBODY if unserved(study.database, study.summary()) else ''}".strip()) from late
     show_summary(study.summary(), output)
 
 
@@ -207,15 +208,14 @@ for verb in (verbs.pause, verbs.resume, verbs.stop, verbs.cancel, verbs.set_limi
 class _Watch:
     """Prints the study on stderr where it changed, and once when nobody runs it."""
 
-    def __init__(self) -> None:
-        self._last = ""
-        self._told = False
+    def __init__(self, database: Database) -> None:
+        self._database, self._last, self._told = database, "", False
 
     def __call__(self, now: StudySummary) -> None:
         line, last = one_line(now), self._last
         if line != last:
             self._last = line
             click.echo(line, err=True)
-        if unserved(now) and not self._told:
+        if not self._told and unserved(self._database, now):
             self._told = True
             click.echo(NOBODY, err=True)

@@ -11,6 +11,7 @@ import click
 from tuner.cli.output import duration, emit_fields, emit_json, short
 
 if TYPE_CHECKING:
+    from db.engine import Database
     from tuner.promoting.promotion import PromotedVersion
     from tuner.reporting.results import StudySummary
 
@@ -34,11 +35,15 @@ def one_line(now: StudySummary) -> str:
 NOBODY = "No coordinator runs it now: start one with `tuner serve`, or run the study's file with `tuner run`."
 
 
-def unserved(now: StudySummary) -> bool:
-    """Whether the study has not ended and nobody runs it."""
+def unserved(database: Database, now: StudySummary) -> bool:
+    """Whether the study has not ended, nobody runs it, and none serves the database, which would claim it."""
+    from db import coordinators
     from tuner.verbs import OVER
 
-    return now.state not in OVER and now.coordinator is None
+    if now.state in OVER or now.coordinator is not None:
+        return False
+    with database.read() as s:
+        return coordinators.nodes(s) is None
 
 
 def show_summary(

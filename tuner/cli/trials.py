@@ -113,7 +113,7 @@ def cancel(study: str, number: int) -> None:
     state = results.trial_result(database, study, number).state
     if asked:
         click.echo(f"Trial {number} of study {study!r} is {state}, and ends when its coordinator looks again.")
-        if unserved(results.summary(database, study)):
+        if unserved(database, results.summary(database, study)):
             click.echo(NOBODY, err=True)
     elif state in ("queued", "running"):
         click.echo(f"Trial {number} of study {study!r} was asked to end already; nothing was changed.")

@@ -10,8 +10,6 @@ from tuner.cli.opened import opened
 from tuner.cli.summaries import NOBODY, counted, unserved
 
 if TYPE_CHECKING:
-    from db.engine import Database
-    from tuner.reporting.results import StudySummary
     from tuner.verbs import Verb
 
 NAME = click.argument("name")
@@ -85,8 +83,8 @@ def set_limits(name: str, changes: tuple[str, ...]) -> None:
     told = ", ".join(f"{field} {'null' if value is None else value}" for field, value in edited.changes.items())
     again = f" It was {edited.reopened}, and is active again." if edited.reopened else ""
     click.echo(f"Study {name!r} has {told}.{again}")
-    if edited.reopened:
-        _say_if_unserved(database, results.summary(database, name))
+    if edited.reopened and unserved(database, results.summary(database, name)):
+        click.echo(NOBODY, err=True)
 
 
 @click.command()
@@ -155,14 +153,5 @@ def _ask(name: str, verb: Verb, meaning: str) -> None:
         click.echo(f"Study {name!r} is {now.state} already; nothing was changed.")
         return
     click.echo(f"Study {name!r} is {now.state}: {meaning}.")
-    _say_if_unserved(database, now)
-
-
-def _say_if_unserved(database: Database, now: StudySummary) -> None:
-    """Say what to type where nobody will do what was asked; one that serves the database claims the study by itself."""
-    from db import coordinators
-
-    with database.read() as s:
-        served = coordinators.nodes(s) is not None
-    if unserved(now) and not served:
+    if unserved(database, now):
         click.echo(NOBODY, err=True)
