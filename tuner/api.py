@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from search_spaces import Space
-from tuner import submission
+from tuner import in_memory, submission
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definitions.definition import StudyDefinition, parse
@@ -21,7 +21,7 @@ def create_study(
     space: Space | Mapping[str, Any] | None = None,
     model: str | Callable[..., Any] | None = None,
     loop: str | Callable[..., Any] | None = None,
-    data: str | Mapping[str, Any] | Callable[..., Any] | None = None,
+    data: Any = None,
     settings: Settings | None = None,
     **options: Any,
 ) -> Study:
@@ -32,7 +32,11 @@ def create_study(
         space: what is tuned; `search_spaces.mlp(...)` also says what is trained. None: read from `model`.
         model: a KerasTuner `build(hp)` function or `HyperModel`, best as `"module:attribute"`.
         loop: instead of `model`, a function that owns its training loop, see workers/loop.py.
-        data: `"module:function"`, or a mapping with `path` and `target` for CSV, TSV, Parquet or NPZ files.
+        data: arrays `(x, y)`, `((x, y), (x_validation, y_validation))` or three pairs; a mapping with `arrays`, or with
+            `frame` (a pandas DataFrame) and `target`, and with the options of files; a mapping with `path` and `target`
+            for CSV, TSV, Parquet or NPZ files; a function that returns arrays or datasets, or `"module:function"`.
+            What is in memory is put among the artifacts when the study is run or submitted; the same data is the same
+            study, other data is another one.
         settings: where database, artifacts and models are. Default: from `TUNER_*` variables, else ./ockham.
         **options: the other fields of `StudyDefinition`: objective, trials, epochs, patience, sampler, pruner, ...
 
@@ -40,11 +44,12 @@ def create_study(
         InvalidStudy: with every mistake, one sentence each.
         StudyExists: another study has this name.
     """
+    data, memory = in_memory.take(data)
     given = {"space": space, "model": model, "loop": loop, "data": data}
     form = {"name": name, **{key: value for key, value in given.items() if value is not None}, **options}
     definition, settings = parse(form), settings or Settings.load()
     submission.find(definition, settings)  # the results of another study are not this one's
-    return Study(definition, settings)
+    return Study(definition, settings, memory=memory)
 
 
 def load_study(name: str, *, settings: Settings | None = None) -> Study:

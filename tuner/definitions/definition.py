@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import Space
+from tuner.definitions.stored_data import FILES, located
 from tuner.definitions.study_form import Direction, read_study
 from tuner.errors import InvalidStudy, TunerError
 from tuner.names import brief
@@ -93,24 +94,34 @@ class StudyDefinition:
     def differences(self, given: StudyDefinition) -> list[str]:
         """One sentence per field in which `given` is another study than this one; empty where they are equal."""
         return [
-            f"`{path}` is {_shown(old)} in the study {self.name!r}, and {_shown(new)} was given."
+            f"`{path}` is other data than that of the study {self.name!r}: SHA-256 {new[:12]}, not {old[:12]}."
+            if path in IN_MEMORY and old and new
+            else f"`{path}` is {_shown(old)} in the study {self.name!r}, and {_shown(new)} was given."
             for path, old, new in _compare("", self.to_json(), given.to_json())
         ]
 
-    def training(self, artifacts: str, import_paths: Sequence[str] = ()) -> Training:
-        """What a worker is told. `artifacts`: root folder of the store; `import_paths`: where user code lies."""
+    def training(
+        self, artifacts: str | Path, import_paths: Sequence[str] = (), data_in: str | Path | None = None
+    ) -> Training:
+        """What a worker is told.
+
+        Args:
+            artifacts: root folder of the store.
+            import_paths: where user code lies.
+            data_in: root folder of the store that has the data which was in memory; None: the same one.
+        """
         return Training(
             study=self.name,
             model=str(self.loop or self.model),
             loop=self.loop is not None,
             space=None if self.space is None else self.space.to_json(),
-            data=self.data,
+            data=located(self.data, data_in or artifacts),
             objective=self.objective,
             direction=self.direction,
             epochs=self.epochs,
             patience=self.patience,
             checkpoint_seconds=self.checkpoint_seconds,
-            artifacts=artifacts,
+            artifacts=str(artifacts),
             seed=self.seed,
             import_paths=tuple(import_paths),
         )
@@ -146,6 +157,8 @@ class StudyDefinition:
 
 
 FIELDS = tuple(item.name for item in fields(StudyDefinition))
+
+IN_MEMORY = tuple(f"data.{kind}" for kind in FILES)  # what a SHA-256 stands for
 
 UNREADABLE = (TunerError, ValueError, KeyError, TypeError)
 """What `from_json` raises where another version wrote the definition."""

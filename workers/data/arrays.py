@@ -11,7 +11,6 @@ Accepted forms, x being an array, or a dict or tuple of arrays for several input
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from workers.data.errors import DataError
+from workers.data.npz import digest_of, flat
 from workers.data.options import Options
 from workers.data.parts import Part, Parts
 from workers.data.split import hold_back, split
@@ -55,8 +55,7 @@ def parts_from(value: Any, options: Options, origin: str, fingerprint: str | Non
         from workers.data.datasets import parts_from_datasets
 
         return parts_from_datasets(given, options, origin)
-    pieces = {name: _piece(item, name, origin) for name, item in given.items()}
-    _same_shapes(pieces, origin)
+    pieces = _pieces(given, origin)
     targets = _targets(pieces, options, origin)
     pieces = _held_back(_split(pieces, targets, options), targets, options, origin)
     require_rows(
@@ -75,6 +74,21 @@ def parts_from(value: Any, options: Options, origin: str, fingerprint: str | Non
         fingerprint=fingerprint or _fingerprint(pieces),
         notes={"source": origin},
     )
+
+
+def named_arrays(value: Any, origin: str) -> dict[str, np.ndarray]:
+    """The arrays of what `origin` gave, checked, under the names that they have in an .npz file. Raises DataError."""
+    given = _named_parts(value, origin)
+    if any(is_dataset(item) for item in given.values()):
+        raise DataError(
+            f"{origin} holds a tf.data.Dataset, which is read anew in each process: give a function for it."
+        )
+    found: dict[str, np.ndarray] = {}
+    for part, piece in _pieces(given, origin).items():
+        fields = {"x": piece.x, "y": piece.y, **({} if piece.weight is None else {"weight": piece.weight})}
+        for field, structure in fields.items():
+            found.update(flat(field if part == "all" else f"{field}_{part}", structure))
+    return found
 
 
 def is_dataset(value: Any) -> bool:
@@ -100,6 +114,12 @@ def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     return function(value)
 
 
+def _pieces(given: Mapping[str, Any], origin: str) -> dict[str, Piece]:
+    pieces = {name: _piece(item, name, origin) for name, item in given.items()}
+    _same_shapes(pieces, origin)
+    return pieces
+
+
 def _row_taker(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda array: array[rows]
 
@@ -114,7 +134,7 @@ def _named_parts(value: Any, origin: str) -> dict[str, Any]:
         named = dict(zip(PARTS_IN_ORDER, value, strict=False)) if split_already or mixed else {"all": value}
     else:
         given = "a single dataset" if is_dataset(value) else _told(value)
-        raise DataError(f"{origin} returned {given}, {EXPECTED}.")
+        raise DataError(f"{origin} gave {given}, {EXPECTED}.")
     if "all" not in named and not {"train", "validation"} <= set(named):
         raise DataError(f"{origin} gave no {'train' if 'train' not in named else 'validation'} part, {EXPECTED}.")
     if len({is_dataset(item) for item in named.values()}) > 1:
@@ -184,7 +204,7 @@ def _arrays(value: Any, what: str) -> Any:
 def _array(value: Any, what: str) -> np.ndarray:
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # PyTorch's of a tensor that has a gradient
         raise DataError(f"{what} is no array: {str(error).splitlines()[0]}") from None
     if array.ndim == 0:
         raise DataError(f"{what} is {_told(value)}, expected an array with a row per example.")
@@ -192,6 +212,8 @@ def _array(value: Any, what: str) -> np.ndarray:
         if not all(isinstance(item, str) for item in array.flat):
             raise DataError(f"{what} holds objects (rows of unequal length, or mixed types), expected numbers or text.")
         array = array.astype(str)
+    if array.dtype.kind not in "biufUS":
+        raise DataError(f"{what} holds {array.dtype}, expected numbers or text.")
     array = array.astype(np.float32) if array.dtype == np.float64 else array.view()
     array.flags.writeable = False  # all trials of a process share it: a change in place would reach the others
     return array
@@ -256,18 +278,10 @@ def _part(piece: Piece) -> Part:
 
 
 def _fingerprint(pieces: Mapping[str, Piece]) -> str:
-    digest = hashlib.sha256()
-    for name, piece in sorted(pieces.items()):
-        fields = {"x": piece.x, "y": piece.y, "weight": piece.weight}
-        for field, structure in fields.items():
-            for array in leaves(structure):
-                shape = None if array is None else (str(array.dtype), array.shape)
-                digest.update(f"{name}.{field}:{shape}".encode())
-                if array is not None:
-                    digest.update(
-                        np.ascontiguousarray(array).data.cast("B") if array.dtype.kind != "U" else array.tobytes()
-                    )
-    return digest.hexdigest()
+    named = {f"{part}.{field}": value for part, piece in pieces.items() for field, value in vars(piece).items()}
+    return digest_of(
+        {place: array for name, value in named.items() if value is not None for place, array in flat(name, value)}
+    )
 
 
 def _told(value: Any) -> str:
