@@ -19,7 +19,7 @@ def create_study(
     name: str,
     *,
     space: Space | Mapping[str, Any] | None = None,
-    model: str | Callable[..., Any] | None = None,
+    model: Any = None,
     loop: str | Callable[..., Any] | None = None,
     data: Any = None,
     settings: Settings | None = None,
@@ -30,7 +30,9 @@ def create_study(
     Args:
         name: 1 to 128 of letters, digits, `.`, `_`, `-`.
         space: what is tuned; `search_spaces.mlp(...)` also says what is trained. None: read from `model`.
-        model: a KerasTuner `build(hp)` function or `HyperModel`, best as `"module:attribute"`.
+        model: a KerasTuner `build(hp)` function or `HyperModel`, or its name, `"module:attribute"`. What a script or a
+            notebook defines goes with the study as it is now, with what it refers to there, at most 8 MiB: it is named
+            after its code, so the same code is the same study, and an edit makes another one.
         loop: instead of `model`, a function that owns its training loop, see workers/loop.py.
         data: arrays `(x, y)`, `((x, y), (x_validation, y_validation))` or three pairs; a mapping with `arrays`, or with
             `frame` (a pandas DataFrame) and `target`, and with the options of files; a mapping with `path` and `target`
@@ -44,8 +46,8 @@ def create_study(
         InvalidStudy: with every mistake, one sentence each.
         StudyExists: another study has this name.
     """
-    data, memory = in_memory.take(data)
-    given = {"space": space, "model": model, "loop": loop, "data": data}
+    given, memory = in_memory.take({"model": model, "loop": loop, "data": data})
+    given["space"] = space
     form = {"name": name, **{key: value for key, value in given.items() if value is not None}, **options}
     definition, settings = parse(form), settings or Settings.load()
     submission.find(definition, settings)  # the results of another study are not this one's

@@ -11,14 +11,16 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from db import studies
+from db import code_packages, studies
 from db.engine import Session
 from db.errors import DatabaseError
+from tuner import by_value, user_code
+from tuner.by_value import Module
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definitions.stored_data import FILES, PARTS, Held, key_of, part_file
@@ -26,6 +28,8 @@ from tuner.errors import InvalidInput, InvalidStudy
 from tuner.names import brief
 from workers.artifacts import STAGING, ArtifactStore
 from workers.contract import LauncherError
+
+T = TypeVar("T")
 
 ARRAYS = 'expected data=(x, y), data={"arrays": (x, y), "validation": 0.2} or data={"frame": frame, "target": COLUMN}'
 
@@ -35,17 +39,32 @@ class InMemory:
     """What of a study lies in no file, and is stored with it."""
 
     data: Held | None = None
+    modules: tuple[Module, ...] = ()  # of functions and classes that only the program has
 
 
 NOTHING = InMemory()
 
 
-def take(data: Any) -> tuple[Any, InMemory]:
-    """The `data` of a call with what is in memory replaced by what stands for it; and that.
+def take(given: Mapping[str, Any]) -> tuple[dict[str, Any], InMemory]:
+    """The `model`, `loop` and `data` of a call with what is in memory replaced by what stands for it; and that.
 
     Raises:
-        InvalidStudy: arrays or a table that no study can learn from; one sentence.
+        InvalidStudy: arrays or a table that no study can learn from, or code that cannot be stored; one sentence.
     """
+    fields, modules = dict(given), list[Module]()
+    fields["data"], held = _data(fields.get("data"))
+    places: list[tuple[dict[str, Any], str]] = [(fields, field) for field in ("model", "loop", "data")]
+    if isinstance(fields["data"], Mapping):
+        fields["data"] = options = dict(fields["data"])
+        places.append((options, "function"))
+    for place, key in places:
+        if not isinstance(place.get(key), (str, Mapping)) and by_value.needed(place.get(key)):
+            place[key], module = by_value.taken(place[key], "data" if place is not fields else key)
+            modules.append(module)
+    return fields, InMemory(held, tuple(modules))
+
+
+def _data(data: Any) -> tuple[Any, Held | None]:
     if isinstance(data, (tuple, list)):
         data = {"arrays": data}
     elif _is_frame(data):
@@ -53,14 +72,14 @@ def take(data: Any) -> tuple[Any, InMemory]:
     elif _is_array(data) or hasattr(data, "element_spec"):
         raise InvalidStudy([f"`data` is a {type(data).__name__}; {ARRAYS}, or a function that returns datasets."])
     elif not isinstance(data, Mapping):
-        return data, NOTHING
+        return data, None
     for kind, hold in (("arrays", _arrays), ("frame", _frame)):
         if data.get(kind) is not None and not isinstance(data[kind], str):
             held = hold(data[kind])
-            return {**data, kind: held}, InMemory(held)
+            return {**data, kind: held}, held
     if any(_is_array(value) or _is_frame(value) for value in data.values()):
         raise InvalidStudy([f"`data` has arrays as {', '.join(map(brief, data))}; {ARRAYS}."])
-    return data, NOTHING
+    return data, None
 
 
 def put(held: Held, artifacts: Path) -> None:
@@ -74,37 +93,36 @@ def put(held: Held, artifacts: Path) -> None:
 
 
 @contextlib.contextmanager
-def stored(held: Held | None, artifacts: Path, settings: Settings) -> Iterator[None]:
-    """Have the data among the artifacts while a study is submitted, and after it. Where that fails, what this call
-    wrote is removed again, unless a study has it or somebody else has asked for it meanwhile.
+def stored(key: str, artifacts: Path, settings: Settings, write: Callable[[], T]) -> Iterator[T]:
+    """Have among the artifacts what `write` puts there while a study is submitted, and after it. Where that fails, what
+    this call wrote is removed again, unless a study has it or somebody else has asked for it meanwhile. Gives what
+    `write` returned.
     """
-    if held is None:
-        yield
-        return
     store = ArtifactStore(artifacts)
     made = [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
-    ours, stamp = store.modified(held.key) is None, None
+    ours, stamp = store.modified(key) is None, None
     try:
-        put(held, artifacts)
-        stamp = store.modified(held.key)
-        yield
+        written = write()
+        stamp = store.modified(key)
+        yield written
     except BaseException:
-        if ours and store.modified(held.key) == stamp and not _named(settings, held.key):
-            store.remove(held.key)
+        if ours and store.modified(key) == stamp and not _named(settings, key):
+            store.remove(key)
         for folder in (store.root / STAGING, *made):
             with contextlib.suppress(OSError):  # it is not empty
                 folder.rmdir()
         raise
-    put(held, artifacts)  # somebody may have removed it, just before the row was there
+    write()  # somebody may have removed it, just before the row was there
 
 
 def keys(s: Session) -> set[str]:
-    """The keys of all data among the artifacts that a study has."""
-    return {key for definition in studies.definitions(s) if (key := key_of(definition.get("data"))) is not None}
+    """The keys among the artifacts of what studies brought: data that was in memory, and packages of code."""
+    data = {key for definition in studies.definitions(s) if (key := key_of(definition.get("data"))) is not None}
+    return data | {user_code.key_of(sha256) for sha256 in code_packages.all_sha256(s)}
 
 
 def _named(settings: Settings, key: str) -> bool:
-    """Whether a study has this data; also where nobody can say."""
+    """Whether a study has this; also where nobody can say."""
     try:
         database = find_database(settings)
         if database is None:

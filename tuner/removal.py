@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from db import artifacts, code_packages, deletion, studies
-from db.engine import Database, Session
+from db import artifacts, deletion, studies
+from db.engine import Database
 from tuner import in_memory
 from tuner.configuration import Settings
 from tuner.definitions.stored_data import key_of as key_of_data
@@ -40,7 +40,7 @@ def delete_study(database: Database, settings: Settings, name: str) -> list[str]
             )
         given = {key_of_data(row.definition.get("data")), row.code and key_of(row.code)}
         deletion.delete_study(s, row.id)
-        of_others = _given(s)
+        of_others = in_memory.keys(s)
     store = ArtifactStore(str(settings.artifacts))
     keys = [*store.keys(name), *(key for own in given - of_others if own for key in store.keys(own))]
     for key in keys:
@@ -57,7 +57,7 @@ def collect_garbage(database: Database, settings: Settings, *, dry_run: bool) ->
     store = ArtifactStore(str(settings.artifacts))
     keys = store.keys()
     with database.read() as s:
-        known = artifacts.keys(s) | _given(s)
+        known = artifacts.keys(s) | in_memory.keys(s)
         running = {row.name for row in studies.leased(s)}
     unknown = [key for key in keys if key not in known and key.partition("/")[0] not in running]
     unknown = [key for key in unknown if not _is_new_data(store, key)]
@@ -67,11 +67,6 @@ def collect_garbage(database: Database, settings: Settings, *, dry_run: bool) ->
                 store.remove(key)
         store.clean()
     return unknown
-
-
-def _given(s: Session) -> set[str]:
-    """The keys of what studies brought: their code, and data that was in memory."""
-    return {key_of(sha256) for sha256 in code_packages.all_sha256(s)} | in_memory.keys(s)
 
 
 def _is_new_data(store: ArtifactStore, key: str) -> bool:

@@ -6,8 +6,11 @@ is refused and the differences are named. Nothing is written before everything w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from db import code_packages, coordinators, events, search_spaces, studies
@@ -46,8 +49,8 @@ def submit(
         check: runs the dry run; called only for a study that does not exist yet.
         settings: where the study and its artifacts go, and where user code lies.
         memory: what of the study lies in no file.
-        pack: keep the user's code with the study, for workers of other nodes; the dry run imports it from there. Where
-            the study is refused its package stays among the artifacts, until `tuner study gc`.
+        pack: keep the files of the user's code with the study, for workers of other nodes; the dry run imports it from
+            there.
         data_in: the artifacts that data in memory is put among; None: those of the settings.
 
     Raises:
@@ -65,9 +68,8 @@ def submit(
     if problem := available(definition.sampler):
         raise InvalidStudy([problem])
     user_code.warn_of_hidden_modules(settings)
-    package = user_code.pack(definition, settings) if pack else None
-    import_paths = settings.import_paths if package is None else user_code.place(package, settings)
-    with in_memory.stored(memory.data, data_in, settings):
+    package = user_code.pack(definition, settings, memory.modules, files=pack) if pack or memory.modules else None
+    with _brought(settings, memory, package, data_in) as import_paths:
         report = check(definition.training(settings.artifacts, import_paths, data_in))
         complete = _complete(definition, report)
         with open_database(settings) as database:
@@ -80,6 +82,21 @@ def submit(
                 return existing, False
     failpoint("study_committed")
     return row, True
+
+
+@contextmanager
+def _brought(settings: Settings, memory: InMemory, package: bytes | None, data_in: Path) -> Iterator[tuple[str, ...]]:
+    """Have the study's data and code among the artifacts, from here on if it is accepted. Gives its import paths."""
+    with ExitStack() as stack:
+        if memory.data is not None:
+            put = partial(in_memory.put, memory.data, data_in)
+            stack.enter_context(in_memory.stored(memory.data.key, data_in, settings, put))
+        if package is None:
+            yield settings.import_paths
+        else:
+            place = partial(user_code.place, package, settings)
+            key = user_code.key_of(hashlib.sha256(package).hexdigest())
+            yield stack.enter_context(in_memory.stored(key, settings.artifacts, settings, place))
 
 
 def find(definition: StudyDefinition, settings: Settings) -> Study | None:

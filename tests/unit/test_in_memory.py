@@ -45,10 +45,10 @@ def read(settings: Settings) -> Callable[[Any], Parts]:
     """What workers get of data that a program has in memory."""
 
     def read(data: Any) -> Parts:
-        given, memory = take(data)
+        given, memory = take({"data": data})
         assert memory.data is not None
         put(memory.data, settings.artifacts)
-        definition = parse({"name": "study", "space": {"family": "mlp"}, "data": given})
+        definition = parse({"name": "study", "space": {"family": "mlp"}, **given})
         told = definition.training(settings.artifacts).to_json()
         return load(json.loads(json.dumps(told["data"])))
 
@@ -121,10 +121,10 @@ def test_equal_data_is_the_same_study_and_other_data_is_not(settings: Settings) 
 
 def test_another_process_gives_a_frame_the_same_name() -> None:
     """A notebook's kernel that was restarted finds the study."""
-    program = "from tests.unit.test_in_memory import FRAME, take; print(take(FRAME)[1].data.sha256)"
+    program = "from tests.unit.test_in_memory import FRAME, take; print(take({'data': FRAME})[1].data.sha256)"
     root = Path(__file__).parents[2]
     said = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True).stdout
-    memory = take(FRAME)[1]
+    memory = take({"data": FRAME})[1]
     assert memory.data is not None and said.strip() == memory.data.sha256
 
 
@@ -147,7 +147,7 @@ def test_arrays_that_were_changed_meanwhile_are_refused(settings: Settings) -> N
 def test_what_was_stored_and_is_damaged_is_not_learned_from(read: Callable[[Any], Parts], settings: Settings) -> None:
     for data in ((X + 5, Y), {"frame": FRAME[:90], "target": "target"}):
         read(data)
-        memory = take(data)[1]
+        memory = take({"data": data})[1]
         assert memory.data is not None
         [file] = memory.data.files
         path = ArtifactStore(settings.artifacts).root / memory.data.key / file
