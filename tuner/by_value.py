@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import dis
 import hashlib
+import io
 import linecache
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -27,6 +28,7 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 OF_THE_COMPILER = {  # what a class has and no person wrote
     "__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__", "_abc_impl",
 }  # fmt: skip
+WRAPPED = ("func", "__wrapped__", "python_function")  # of cached_property, lru_cache, tf.function
 MODULE = '''"""What a program defined that is no module, as it was when its study was submitted."""
 import base64, sys
 if sys.version_info[:2] != {version}:
@@ -60,13 +62,11 @@ class Module:
 
 def needed(target: Any) -> bool:
     """Whether this is code that no worker can import by its name."""
-    if isinstance(target, (FunctionType, type)):
-        return target.__module__ == "__main__" or "<" in target.__qualname__
-    if isinstance(target, MethodType):
-        return True
-    of_a_class = callable(target) and not hasattr(target, "__qualname__")
-    is_model = hasattr(target, "compile")  # it is to be built
-    return (of_a_class or callable(getattr(target, "build", None))) and not is_model
+    name = getattr(target, "__qualname__", None)
+    if isinstance(name, str) and not isinstance(target, MethodType):
+        return target.__module__ == "__main__" or "<" in name
+    is_model = hasattr(target, "compile")  # one of Keras', which is to be built
+    return (callable(target) or callable(getattr(target, "build", None))) and not is_model
 
 
 def taken(target: Any, field: str) -> tuple[str, Module]:
@@ -79,8 +79,6 @@ def taken(target: Any, field: str) -> tuple[str, Module]:
     Raises:
         InvalidStudy: it refers to more than goes with a study, or to something that cannot be stored; one sentence.
     """
-    import cloudpickle
-
     found = _Reader()
     found.visit(target, field, deep=True)
     large = sorted(found.large, key=lambda item: item[1], reverse=True)
@@ -91,12 +89,12 @@ def taken(target: Any, field: str) -> tuple[str, Module]:
     of_keras = {known: kind for kind in found.classes if (known := _keras_name(kind)) is not None}
     sources = {file: lines for file in sorted(found.files) if (lines := linecache.getlines(file))}
     try:
-        pickled = cloudpickle.dumps({"value": target, "sources": sources, "of_keras": of_keras})
+        pickled = _pickled({"value": target, "sources": sources, "of_keras": of_keras})
     except Exception as error:  # whatever the objects' own code raises
         raise InvalidStudy(
             [
-                f"`{field}` refers to what cannot be stored with it: {type(error).__name__}: {str(error)[:300]}. Make "
-                "such things inside of the function, or put it into a module."
+                f"`{field}` refers to what cannot be stored with it: {type(error).__name__}: "
+                f"{str(error)[:300].rstrip('.')}. Make such things inside of the function, or put it into a module."
             ]
         ) from None
     version = tuple(sys.version_info[:2])
@@ -106,6 +104,28 @@ def taken(target: Any, field: str) -> tuple[str, Module]:
     found.say(version)
     module = f"{MAIN}{found.total.hexdigest()[:DIGITS]}"
     return f"{module}:{name}", Module(module, source, frozenset(found.imports))
+
+
+def _pickled(value: Any) -> bytes:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):
+        """Takes cached functions by value, too: pickle knows them by their name alone."""
+
+        dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({type(_cached): _reduced})
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+def _reduced(cached: Any) -> Any:
+    return cached.__reduce__() if _importable(cached) else (lru_cache, (cached.__wrapped__,))
+
+
+@lru_cache
+def _cached() -> None:
+    """Of the type that such functions have."""
 
 
 def _too_large(field: str, large: list[tuple[str, int]]) -> str:
@@ -220,7 +240,9 @@ class _Reader:
         """An object of some class: what it holds is seen where the class is the program's own, or it is an array."""
         names = [getattr(value, key, None) for key in ("__module__", "__qualname__", "__name__")]  # of a builtin
         self.say(*(text for text in names if isinstance(text, str)))
-        if hasattr(value, "__array__") and not isinstance(value, type):
+        wrapped = [getattr(value, key, None) for key in WRAPPED]
+        self._several([inner for inner in wrapped if isinstance(inner, FunctionType)], name)
+        if hasattr(value, "__array__"):
             self._array(value, name)
         self.visit(type(value), name)
         if (deep or not _importable(type(value))) and hasattr(value, "__dict__"):

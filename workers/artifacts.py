@@ -110,10 +110,10 @@ class ArtifactStore:
 
     def touch(self, key: str) -> bool:
         """Have the folder of `key` count as new. False: there is none."""
-        with contextlib.suppress(OSError):
-            os.utime(self._folder(key) / MANIFEST)
-            return True
-        return False
+        manifest = self._folder(key) / MANIFEST
+        with contextlib.suppress(OSError):  # not every mount can
+            os.utime(manifest)
+        return manifest.exists()
 
     def clean(self, seconds: float = 3600.0) -> int:
         """Remove what writers that died left aside at least `seconds` ago; returns how many folders that were."""

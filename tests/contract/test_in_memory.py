@@ -163,7 +163,10 @@ def test_a_coordinator_with_other_artifacts_leaves_the_study_alone(
         coordinator.close()
         workers.close()
     waits = study_row(database, "study").waits
-    assert waits is not None and f"there is no {stored(settings)[0]} in {elsewhere.artifacts}. Submit it again" in waits
+    assert (
+        waits is not None
+        and f"there is no {stored(settings)[0]} in {elsewhere.artifacts} that may be read. Submit it again" in waits
+    )
     with pytest.raises(InvalidInput, match="is not among the artifacts here"):
         running.run(described(elsewhere, "study").definition, elsewhere)
     shutil.move(settings.artifacts, elsewhere.artifacts)

@@ -198,6 +198,22 @@ def train(x):
     assert module.imports >= {"json", "posixpath", "tests", "their_own"}
 
 
+def test_cached_functions_go_too(imported: Callable[..., Any]) -> None:
+    source = """
+from functools import cache, lru_cache
+
+@lru_cache(maxsize=3)
+def cached(x):
+    return x + 1
+
+@cache
+def train(x):
+    return cached(x)
+"""
+    assert imported(run_cell(source)["train"])(1) == 2
+    assert name_of(source) != name_of(source.replace("x + 1", "x + 2"))
+
+
 class Tuned(keras_tuner.HyperModel):
     """A HyperModel that needs arguments."""
 

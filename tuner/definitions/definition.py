@@ -15,6 +15,7 @@ from tuner.definitions.study_form import Direction, read_study
 from tuner.errors import InvalidStudy, TunerError
 from tuner.names import brief
 from workers.contract import Resources, Training
+from workers.user_code import MAIN
 
 COHORT = 16  # members of a cohort beyond which no more speed was measured
 LIFTABLE = ("learning_rate", "l1", "l2", "dropout")  # of the mlp family: numbers of a program, not its shape
@@ -93,12 +94,8 @@ class StudyDefinition:
 
     def differences(self, given: StudyDefinition) -> list[str]:
         """One sentence per field in which `given` is another study than this one; empty where they are equal."""
-        return [
-            f"`{path}` is other data than that of the study {self.name!r}: SHA-256 {new[:12]}, not {old[:12]}."
-            if path in IN_MEMORY and old and new
-            else f"`{path}` is {_shown(old)} in the study {self.name!r}, and {_shown(new)} was given."
-            for path, old, new in _compare("", self.to_json(), given.to_json())
-        ]
+        compared = _compare("", self.to_json(), given.to_json())
+        return [_difference(path, old, new, self.name) for path, old, new in compared]
 
     def training(
         self, artifacts: str | Path, import_paths: Sequence[str] = (), data_in: str | Path | None = None
@@ -184,6 +181,15 @@ def _compare(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
             yield from _compare(f"{path}.{key}" if path else str(key), old.get(key), new.get(key))
     elif old != new:
         yield path, old, new
+
+
+def _difference(path: str, old: Any, new: Any, study: str) -> str:
+    if path in IN_MEMORY and old and new:
+        return f"`{path}` is other data than that of the study {study!r}: SHA-256 {new[:12]}, not {old[:12]}."
+    if str(old).startswith(MAIN) and str(new).startswith(MAIN):
+        edited = f"it, or what it refers to, was edited ({new}, not {old})"
+        return f"`{path}` is other code than that of the study {study!r}: {edited}."
+    return f"`{path}` is {_shown(old)} in the study {study!r}, and {_shown(new)} was given."
 
 
 def _shown(value: Any) -> str:

@@ -59,7 +59,7 @@ def missing(data: Mapping[str, Any] | None, artifacts: Path) -> str | None:
         return None
     return (
         f"Its data, which was in memory when it was submitted, is not among the artifacts here: there is no {key} in "
-        f"{artifacts}. Submit it again from where the data is, with TUNER_ARTIFACTS naming this folder."
+        f"{artifacts} that may be read. Submit it again from where the data is, with this folder as TUNER_ARTIFACTS."
     )
 
 

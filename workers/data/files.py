@@ -51,7 +51,10 @@ def digest(path: Path) -> bytes:
         except ArtifactDamaged as error:
             raise StorageFailed(str(error)) from error
         if found.hexdigest() != expected:
-            raise StorageFailed(f"The study's data in {path} is damaged: its SHA-256 is not that of what was stored.")
+            raise StorageFailed(
+                f"The study's data in {path} is damaged: its SHA-256 is not that of what was stored. Remove its "
+                "folder, and submit the study again from where the data is in memory."
+            )
     return found.digest()
 
 
