@@ -131,9 +131,12 @@ def _cached() -> None:
 def _too_large(field: str, large: list[tuple[str, int]]) -> str:
     named = ", ".join(f"`{name}` ({size / 1024**2:.1f} MiB)" for name, size in large[:3])
     told = f", such as {named}" if named else ""
+    shape = (
+        f"; where the function needs its shape alone, give that a name: shape = {large[0][0]}.shape" if large else ""
+    )
     return (
-        f"`{field}` refers to more than the {LIMIT // 1024**2} MiB that go with a study{told}. "
-        "Give arrays and tables to create_study(data=...), or read them inside of the function."
+        f"`{field}` refers to more than the {LIMIT // 1024**2} MiB that go with a study{told}. Give arrays and tables to "
+        f"create_study(data=...), or read them inside of the function{shape}."
     )
 
 
@@ -253,14 +256,17 @@ class _Reader:
         import numpy as np
 
         try:
+            usage = value.memory_usage().sum() if hasattr(value, "columns") else getattr(value, "nbytes", 0)
+            self.large.append((name, int(usage)))
+            if usage > LIMIT:
+                return
             array = np.asarray(value)
         except Exception:  # one that has no values yet
             return
-        self.large.append((name, array.nbytes))
         self.say(array.dtype.str, array.shape)
         if array.dtype == object:
             self._several(array.ravel().tolist(), name)
-        elif array.nbytes <= LIMIT:
+        else:
             self.say(hashlib.sha256(array.tobytes()).hexdigest())
 
     def _imported(self, target: Any) -> bool:
@@ -282,5 +288,9 @@ def _importable(target: Any) -> bool:
 def _globals(code: CodeType) -> set[str]:
     """The names of globals that code refers to, the functions inside of it included."""
     inner = [const for const in code.co_consts if isinstance(const, CodeType)]
-    own = {str(step.argval) for step in dis.get_instructions(code) if step.opname.endswith(("_GLOBAL", "_NAME"))}
+    own = {
+        str(step.argval)
+        for step in dis.get_instructions(code)
+        if step.opname.endswith(("_GLOBAL", "_GLOBALS", "_NAME"))
+    }
     return own.union(*map(_globals, inner))

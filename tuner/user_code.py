@@ -92,7 +92,7 @@ def with_code(database: Database, settings: Settings, study: Study) -> Settings:
 
 def warn_of_edits(study: Study, definition: StudyDefinition, settings: Settings) -> None:
     """Log that a study keeps the code that it was submitted with, where other code lies in its place now."""
-    names_code = any(name.startswith(user_code.MAIN) for name in definition.entry_points)
+    names_code = any(map(user_code.is_made, definition.entry_points))
     if study.code is None or names_code:  # names that change with the code: it is the same
         return
     try:

@@ -15,6 +15,7 @@ import importlib
 import io
 import json
 import os
+import re
 import sys
 import threading
 import zipfile
@@ -29,7 +30,7 @@ from workers.failures import StorageFailed
 
 ARCHIVE = "user-code.zip"  # what the file of a package is called
 LIMIT = 8 * 1024**2  # bytes of Python files that a package may hold
-MAIN = "main_"  # begins the names of modules that stand for a script or a notebook
+MAIN = "main_"  # begins the names of modules that stand for a script or a notebook; 12 digits of a SHA-256 follow
 SHOWN = 3  # files that a refusal names
 
 _MADE = "/made"  # the folder of such modules, in a package alone
@@ -89,6 +90,11 @@ def import_paths(package: Path) -> tuple[str, ...]:
 def original(path: str) -> str:
     """The folder or file that a path inside a package was; any other path as it is."""
     return path.partition(_MARK)[2] or path
+
+
+def is_made(entry_point: object) -> bool:
+    """Whether "module:attribute" names what a script or a notebook defined."""
+    return re.match(rf"{MAIN}[0-9a-f]{{12}}:", str(entry_point)) is not None
 
 
 def _importable(folders: Iterable[str]) -> Iterator[Path]:

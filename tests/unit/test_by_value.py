@@ -265,7 +265,10 @@ def test_another_version_of_python_is_told(imported: Callable[..., Any]) -> None
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ({"table": np.zeros(2**21)}, r"`loop` refers to more than the 8 MiB .* `table` \(16\.0 MiB\)\. Give arrays"),
+        (
+            {"table": np.zeros(2**21)},
+            r"`loop` refers to more than the 8 MiB .* `table` \(16\.0 MiB\)\. Give .* shape = table\.shape\.$",
+        ),
         ({"table": "long" * 2**21}, r"`loop` refers to more than the 8 MiB that go with a study\. Give"),
         ({"table": threading.Lock()}, r"`loop` refers to what cannot be stored with it: TypeError: cannot pickle"),
     ],

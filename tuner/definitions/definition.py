@@ -15,7 +15,7 @@ from tuner.definitions.study_form import Direction, read_study
 from tuner.errors import InvalidStudy, TunerError
 from tuner.names import brief
 from workers.contract import Resources, Training
-from workers.user_code import MAIN
+from workers.user_code import is_made
 
 COHORT = 16  # members of a cohort beyond which no more speed was measured
 LIFTABLE = ("learning_rate", "l1", "l2", "dropout")  # of the mlp family: numbers of a program, not its shape
@@ -186,7 +186,7 @@ def _compare(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
 def _difference(path: str, old: Any, new: Any, study: str) -> str:
     if path in IN_MEMORY and old and new:
         return f"`{path}` is other data than that of the study {study!r}: SHA-256 {new[:12]}, not {old[:12]}."
-    if str(old).startswith(MAIN) and str(new).startswith(MAIN):
+    if is_made(old) and is_made(new):
         edited = f"it, or what it refers to, was edited ({new}, not {old})"
         return f"`{path}` is other code than that of the study {study!r}: {edited}."
     return f"`{path}` is {_shown(old)} in the study {study!r}, and {_shown(new)} was given."
