@@ -135,8 +135,8 @@ def _too_large(field: str, large: list[tuple[str, int]]) -> str:
         f"; where the function needs its shape alone, give that a name: shape = {large[0][0]}.shape" if large else ""
     )
     return (
-        f"`{field}` refers to more than the {LIMIT // 1024**2} MiB that go with a study{told}. Give arrays and tables to "
-        f"create_study(data=...), or read them inside of the function{shape}."
+        f"`{field}` refers to more than the {LIMIT // 1024**2} MiB that go with a study{told}. Give arrays and tables "
+        f"to create_study(data=...), or read them inside of the function{shape}."
     )
 
 
