@@ -78,6 +78,11 @@ def names(s: Session) -> list[str]:
     return list(s.scalars(select(Study.name).order_by(Study.id)))
 
 
+def definitions(s: Session) -> list[dict[str, Any]]:
+    """The definitions of all studies."""
+    return list(s.scalars(select(Study.definition)))
+
+
 def listing(s: Session) -> list[StudyEntry]:
     """All studies, oldest first: two statements, however many trials there are, and two per study with repeats."""
     counts: dict[int, dict[str, int]] = {}

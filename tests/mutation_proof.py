@@ -34,6 +34,7 @@ class Guard:
 TRIALS, STUDIES, DB = "db/trials.py", "db/studies.py", "tests/contract/test_db_"
 MATRIX = "tests/acceptance/test_fault_matrix.py::test_a_coordinator_resumes_as_if_nothing_had_happened[sqlite-"
 PROMOTING = "tests/contract/test_promotion.py::test_"
+MEMORY = "tests/contract/test_in_memory.py::test_"
 CODE = "tests/unit/test_user_code.py::test_"
 COORDINATING = "tests/contract/test_coordinator.py::test_"
 
@@ -213,6 +214,27 @@ GUARDS = (
         "        sys.modules.pop(name, None)\n",
         "        pass\n",
         f"{CODE}versions_take_turns_in_one_process",
+    ),
+    Guard(
+        "data: it is there when its row is",
+        "tuner/in_memory.py",
+        "    write()  # somebody may",
+        "    # somebody may",
+        f"{MEMORY}what_is_deleted_during_a_dry_run_is_there_again_when_the_row_is",
+    ),
+    Guard(
+        "data: a refusal takes away nothing of others",
+        "tuner/in_memory.py",
+        "if ours and store.modified(key) == stamp and not _named(settings, key):",
+        "if ours:",
+        f"{MEMORY}a_refused_study_leaves_nothing_and_takes_nothing_from_others",
+    ),
+    Guard(
+        "data: what is being submitted is no garbage",
+        "tuner/removal.py",
+        "(store.modified(key) or 0.0) > limit",
+        "False",
+        f"{MEMORY}garbage_is_data_that_no_study_has_and_nobody_submits",
     ),
     Guard(
         "secrets: no bound values in errors",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from db import artifacts, code_packages, deletion, studies
+import time
+
+from db import artifacts, deletion, studies
 from db.engine import Database
+from tuner import in_memory
 from tuner.configuration import Settings
+from tuner.definitions.stored_data import key_of as key_of_data
 from tuner.errors import InvalidInput, UnknownName
 from tuner.reporting.results import process_words
 from tuner.user_code import key_of
-from workers.artifacts import ArtifactStore
+from workers.artifacts import DATA, ArtifactStore
+
+DRY_RUN_SECONDS = 3600.0  # longer than any dry run takes
 
 
 def delete_study(database: Database, settings: Settings, name: str) -> list[str]:
@@ -32,13 +38,11 @@ def delete_study(database: Database, settings: Settings, name: str) -> list[str]
                 f"Study {name!r} cannot be deleted: its trial {trial} is version {version} of the model {model!r}, "
                 "whose origin would be lost."
             )
-        code = row.code
+        given = {key_of_data(row.definition.get("data")), row.code and key_of(row.code)}
         deletion.delete_study(s, row.id)
-        of_others = code_packages.all_sha256(s)
+        of_others = in_memory.keys(s)
     store = ArtifactStore(str(settings.artifacts))
-    keys = store.keys(name)
-    if code is not None and code not in of_others:
-        keys += store.keys(key_of(code))
+    keys = [*store.keys(name), *(key for own in given - of_others if own for key in store.keys(own))]
     for key in keys:
         store.remove(key)
     return keys
@@ -47,16 +51,24 @@ def delete_study(database: Database, settings: Settings, name: str) -> list[str]
 def collect_garbage(database: Database, settings: Settings, *, dry_run: bool) -> list[str]:
     """Remove artifacts that no row knows, but for those of studies that a coordinator runs. Returns their keys.
 
-    A worker writes bytes before their row is there; so the folders are listed before the rows are.
+    A worker writes bytes before their row is there; so the folders are listed before the rows are. Data of a study that
+    is being submitted waits for its row longer, for a dry run: what is new of it stays.
     """
     store = ArtifactStore(str(settings.artifacts))
     keys = store.keys()
     with database.read() as s:
-        known = artifacts.keys(s) | {key_of(sha256) for sha256 in code_packages.all_sha256(s)}
+        known = artifacts.keys(s) | in_memory.keys(s)
         running = {row.name for row in studies.leased(s)}
     unknown = [key for key in keys if key not in known and key.partition("/")[0] not in running]
+    unknown = [key for key in unknown if not _is_new_data(store, key)]
     if not dry_run:
         for key in unknown:
-            store.remove(key)
+            if not _is_new_data(store, key):  # asked for meanwhile
+                store.remove(key)
         store.clean()
     return unknown
+
+
+def _is_new_data(store: ArtifactStore, key: str) -> bool:
+    limit = time.time() - DRY_RUN_SECONDS
+    return key.startswith(f"{DATA}/") and (store.modified(key) or 0.0) > limit

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,6 +21,7 @@ from tuner.coordination.coordinator import Coordinator
 from tuner.databases import open_database
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyBusy
+from tuner.in_memory import NOTHING, InMemory
 from tuner.reporting.results import process_words, study_row
 from tuner.verbs import OVER, RESUME, ask
 from workers.contract import CheckReport, Launcher, Training
@@ -82,11 +86,12 @@ def run(
     settings: Settings,
     watch: Watch = lambda _: None,
     opened: Callable[[Launcher], None] = lambda _: None,
+    memory: InMemory = NOTHING,
 ) -> None:
     """Submit a study where it does not exist yet, and run it to its end in this process.
 
     `watch` is called after every step with the study as the coordinator holds it, and once with None before;
-    `opened` once with the launcher, when its workers can be had.
+    `opened` once with the launcher, when its workers can be had. `memory` is what of the study lies in no file.
     A study that is refused leaves no row, no database and no folder. One that was paused goes on.
 
     Raises:
@@ -102,13 +107,29 @@ def run(
         with open_launcher(settings, definition.name) as launcher:
             opened(launcher)
             elsewhere = getattr(launcher, "shared", False)  # its nodes need not have the user's code
-            row, _ = submission.submit(definition, checked(launcher, definition), settings, pack=elsewhere)
+            row, _ = submission.submit(definition, checked(launcher, definition), settings, memory, pack=elsewhere)
             if row.state not in OVER:
                 with open_database(settings) as database:
                     if row.state == "paused":
                         ask(database, definition.name, RESUME)
                     coordinator = Coordinator(database, launcher, settings, only=definition.name)
                     _loop(coordinator, database, definition.name, watch, interruption)
+
+
+def submit(definition: StudyDefinition, settings: Settings, memory: InMemory = NOTHING) -> None:
+    """Store a study for a coordinator that serves the same database; an equal one is left as it is.
+
+    The dry run is made in a child process: the coordinator's cluster may be out of reach, as may its artifacts.
+
+    Raises:
+        InvalidStudy, StudyExists: see `submission.submit`.
+    """
+    if submission.find(definition, settings) is None:
+        submission.require_node(definition, settings)
+    with tempfile.TemporaryDirectory(prefix="ockham-") as folder:
+        dry = replace(settings, launcher="processes", workers=1, artifacts=Path(folder))
+        with open_launcher(dry, definition.name) as launcher:
+            submission.submit(definition, launcher.check, dry, memory, pack=True, data_in=settings.artifacts)
 
 
 def _loop(coordinator: Coordinator, database: Database, name: str, watch: Watch, interruption: Interruption) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from db import studies
 from db.engine import Database
-from tuner import running, submission, user_code, verbs
+from tuner import running, verbs
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definitions.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
+from tuner.in_memory import NOTHING, InMemory
 from tuner.promoting import promotion, scoring, simplest
 from tuner.promoting.simplest import Simplest
 from tuner.reporting import importance, report, results
@@ -36,8 +35,15 @@ class Study:
     Made by `create_study` or `load_study`. Nothing is stored before `run` or `submit`.
     """
 
-    def __init__(self, definition: StudyDefinition, settings: Settings, database: Database | None = None) -> None:
+    def __init__(
+        self,
+        definition: StudyDefinition,
+        settings: Settings,
+        database: Database | None = None,
+        memory: InMemory = NOTHING,
+    ) -> None:
         self.definition, self.settings = definition, settings
+        self._memory = memory  # what of it lies in no file, and may not be stored yet
         self.dashboard_url: str | None = None  # of the Ray that the last `run` used
         self._database = database
 
@@ -106,26 +112,19 @@ class Study:
                 sys.stderr.write(f"Ray dashboard: {self.dashboard_url}{f' ({hint})' if hint else ''}\n")
 
         with live(self.definition, enabled=progress) as watch:
-            running.run(self.definition, self.settings, watch, opened)
+            running.run(self.definition, self.settings, watch, opened, self._memory)
         _raise_if_failed(self.database, self.name)
         return self
 
     def submit(self) -> Study:
         """Store the study for a coordinator that serves the same database (`tuner serve`). Returns the study itself.
 
-        The Python files of its code are stored with it: what is edited later does not change it. Submitting the same
-        study again changes nothing. Raises InvalidStudy and StudyExists like `run`; InvalidStudy also where no node of
-        the coordinators that are up has what a trial asks for.
+        The Python files of its code are stored with it: what is edited later does not change it. Data that is in memory
+        is put among the artifacts, which have to be the coordinator's. Submitting the same study again changes nothing.
+        Raises InvalidStudy and StudyExists like `run`; InvalidStudy also where no node of the coordinators that are up
+        has what a trial asks for.
         """
-        existing = submission.find(self.definition, self.settings)
-        if existing is not None:
-            user_code.warn_of_edits(existing, self.definition, self.settings)
-            return self
-        submission.require_node(self.definition, self.settings)
-        with tempfile.TemporaryDirectory(prefix="ockham-") as folder:  # the coordinator's artifacts may be out of reach
-            dry = replace(self.settings, launcher="processes", workers=1, artifacts=Path(folder))
-            with running.open_launcher(dry, self.name) as launcher:
-                submission.submit(self.definition, launcher.check, dry, pack=True)
+        running.submit(self.definition, self.settings, self._memory)
         return self
 
     def wait(self, timeout: float | None = None, watch: Callable[[StudySummary], None] | None = None) -> Study:

@@ -6,9 +6,13 @@ is refused and the differences are named. Nothing is written before everything w
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
 
 from db import code_packages, coordinators, events, search_spaces, studies
 from db.engine import Database
@@ -16,12 +20,13 @@ from db.errors import AlreadyExists
 from db.failpoints import failpoint
 from db.tables import Study
 from search_spaces import Space
-from tuner import user_code
+from tuner import in_memory, user_code
 from tuner.configuration import Settings
 from tuner.databases import find_database, open_database
 from tuner.definitions.definition import StudyDefinition
 from tuner.definitions.study_form import EDITABLE
 from tuner.errors import InvalidStudy, StudyExists
+from tuner.in_memory import NOTHING, InMemory
 from tuner.samplers.sampling import available
 from workers.contract import CheckReport, Training
 from workers.launchers.capacity import Capacity
@@ -29,41 +34,70 @@ from workers.launchers.capacity import Capacity
 Check = Callable[[Training], CheckReport]
 
 
-def submit(definition: StudyDefinition, check: Check, settings: Settings, *, pack: bool = False) -> tuple[Study, bool]:
+def submit(
+    definition: StudyDefinition,
+    check: Check,
+    settings: Settings,
+    memory: InMemory = NOTHING,
+    *,
+    pack: bool = False,
+    data_in: Path | None = None,
+) -> tuple[Study, bool]:
     """The study's row, and whether this call made it. A refused study leaves no row, no database and no folder.
 
     Args:
         definition: what the user described; its `space` may be None when it is read from build(hp).
         check: runs the dry run; called only for a study that does not exist yet.
         settings: where the study and its artifacts go, and where user code lies.
-        pack: keep the user's code with the study, for workers of other nodes; the dry run imports it from there. Where
-            the study is refused its package stays among the artifacts, until `tuner study gc`.
+        memory: what of the study lies in no file.
+        pack: keep the files of the user's code with the study, for workers of other nodes; the dry run imports it from
+            there.
+        data_in: the artifacts that data in memory is put among; None: those of the settings.
 
     Raises:
         StudyExists: another study has this name; the differences are named.
         InvalidStudy: the sampler is not installed, the dry run found mistakes, or the user's code is too large.
+        LauncherError: the artifacts cannot be written.
     """
+    data_in = data_in or settings.artifacts
     existing = find(definition, settings)
     if existing is not None:
         user_code.warn_of_edits(existing, definition, settings)
+        if memory.data is not None:
+            in_memory.put(memory.data, data_in)
         return existing, False
     if problem := available(definition.sampler):
         raise InvalidStudy([problem])
     user_code.warn_of_hidden_modules(settings)
-    package = user_code.pack(definition, settings) if pack else None
-    import_paths = settings.import_paths if package is None else user_code.place(package, settings)
-    report = check(definition.training(str(settings.artifacts), import_paths))
-    complete = _complete(definition, report)
-    with open_database(settings) as database:
-        try:
-            row = _insert(database, definition, complete, report, package)
-        except AlreadyExists:  # another process was faster
-            existing = _find(database, definition)
-            if existing is None:
-                raise
-            return existing, False
+    package = user_code.pack(definition, settings, memory.modules, files=pack) if pack or memory.modules else None
+    with _brought(settings, memory, package, data_in) as import_paths:
+        report = check(definition.training(settings.artifacts, import_paths, data_in))
+        complete = _complete(definition, report)
+        with open_database(settings) as database:
+            try:
+                row = _insert(database, definition, complete, report, package)
+            except AlreadyExists:  # another process was faster
+                existing = _find(database, definition)
+                if existing is None:
+                    raise
+                return existing, False
     failpoint("study_committed")
     return row, True
+
+
+@contextmanager
+def _brought(settings: Settings, memory: InMemory, package: bytes | None, data_in: Path) -> Iterator[tuple[str, ...]]:
+    """Have the study's data and code among the artifacts, from here on if it is accepted. Gives its import paths."""
+    with ExitStack() as stack:
+        if memory.data is not None:
+            put = partial(in_memory.put, memory.data, data_in)
+            stack.enter_context(in_memory.stored(memory.data.key, data_in, settings, put))
+        if package is None:
+            yield settings.import_paths
+        else:
+            place = partial(user_code.place, package, settings)
+            key = user_code.key_of(hashlib.sha256(package).hexdigest())
+            yield stack.enter_context(in_memory.stored(key, settings.artifacts, settings, place))
 
 
 def find(definition: StudyDefinition, settings: Settings) -> Study | None:

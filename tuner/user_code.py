@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from db import code_packages
 from db.engine import Database
 from db.tables import Study
+from tuner.by_value import Module
 from tuner.configuration import Settings
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidStudy
@@ -28,17 +30,26 @@ SHOWN = 12  # digits of a SHA-256 that a person is shown
 log = logging.getLogger("tuner.user_code")
 
 
-def pack(definition: StudyDefinition, settings: Settings) -> bytes | None:
-    """The Python files below the import paths; None where the modules that the study names lie elsewhere: installed.
+def pack(
+    definition: StudyDefinition, settings: Settings, made: Sequence[Module] = (), *, files: bool = True
+) -> bytes | None:
+    """The Python files below the import paths, and modules that were made of what a program has in memory. None where
+    there is nothing to pack: the modules that the study names lie elsewhere, installed.
+
+    `files`: whether workers may be on other machines, which lack the files; they import them from where they are else.
 
     Raises:
         InvalidStudy: they are more than a package may hold.
     """
     named = {entry_point.partition(":")[0].partition(".")[0] for entry_point in definition.entry_points}
-    if not any(_lies_in(folder, module) for folder in settings.import_paths for module in named):
+    named.update(name for module in made for name in module.imports)
+    own = any(_lies_in(folder, module) for folder in settings.import_paths for module in named)
+    inside = settings.import_paths if own and files else ()
+    if not inside and not made:
         return None
+    sources = {module.name: module.source for module in made}
     try:
-        return user_code.pack(settings.import_paths)
+        return user_code.pack(inside, sources, () if files else settings.import_paths)
     except user_code.PackageRefused as error:
         raise InvalidStudy([str(error)]) from None
 
@@ -53,6 +64,7 @@ def place(content: bytes, settings: Settings) -> tuple[str, ...]:
     try:
         try:
             store.verify(key)
+            store.touch(key)
         except ArtifactDamaged:
             store.write(key, {user_code.ARCHIVE: content}, {"kind": "code"})
         return user_code.import_paths(store.root / key / user_code.ARCHIVE)
@@ -80,7 +92,8 @@ def with_code(database: Database, settings: Settings, study: Study) -> Settings:
 
 def warn_of_edits(study: Study, definition: StudyDefinition, settings: Settings) -> None:
     """Log that a study keeps the code that it was submitted with, where other code lies in its place now."""
-    if study.code is None:
+    names_code = any(map(user_code.is_made, definition.entry_points))
+    if study.code is None or names_code:  # names that change with the code: it is the same
         return
     try:
         content = pack(definition, settings)

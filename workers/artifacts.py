@@ -13,14 +13,16 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"
+DATA = ".data"  # the folder of what studies learn from and had in memory; no study has such a name
 CHUNK = 1 << 20  # bytes read at a time
 ATTEMPTS = 20  # at a rename that races with the removal of a neighbour
+Content = bytes | Path | Callable[[BinaryIO], object]  # of a file: what is in it, a file to copy, or what writes it
 FILE_MODE, FOLDER_MODE = 0o600, 0o700  # trained weights are nobody else's business
 
 
@@ -38,8 +40,8 @@ class ArtifactStore:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).absolute()
 
-    def write(self, key: str, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]) -> tuple[str, int]:
-        """Store `files` (name -> content, or a file to copy) as one folder; replaces what had the same key.
+    def write(self, key: str, files: Mapping[str, Content], manifest: Mapping[str, Any]) -> tuple[str, int]:
+        """Store `files` (by name) as one folder; replaces what had the same key.
 
         Returns the SHA-256 of its manifest.json (`manifest` plus "files": {name: sha256}) and the bytes of all
         files together, the manifest included.
@@ -99,6 +101,19 @@ class ArtifactStore:
         found = (path.parent for path in start.rglob(MANIFEST)) if start.is_dir() else ()
         keys = (folder.relative_to(self.root) for folder in found if folder != self.root)
         return sorted(key.as_posix() for key in keys if key.parts[0] != STAGING)
+
+    def modified(self, key: str) -> float | None:
+        """When the folder of `key` was written or last touched, in seconds since 1970; None where there is none."""
+        with contextlib.suppress(OSError):
+            return (self._folder(key) / MANIFEST).stat().st_mtime
+        return None
+
+    def touch(self, key: str) -> bool:
+        """Have the folder of `key` count as new. False: there is none."""
+        manifest = self._folder(key) / MANIFEST
+        with contextlib.suppress(OSError):  # not every mount can
+            os.utime(manifest)
+        return manifest.exists()
 
     def clean(self, seconds: float = 3600.0) -> int:
         """Remove what writers that died left aside at least `seconds` ago; returns how many folders that were."""
@@ -168,23 +183,29 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _store(path: Path, content: bytes | Path) -> tuple[str, int]:
+def _store(path: Path, content: Content) -> tuple[str, int]:
     """Write `content` to the new file `path` and to the disk; returns its SHA-256 and its bytes."""
     digest, size = hashlib.sha256(), 0
     with contextlib.ExitStack() as stack:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        file = stack.enter_context(os.fdopen(descriptor, "wb"))
-        if isinstance(content, Path):
-            source: BinaryIO = stack.enter_context(content.open("rb"))
-            chunks = iter(lambda: source.read(CHUNK), b"")
-        else:
-            chunks = iter([content])
-        for chunk in chunks:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        file = stack.enter_context(os.fdopen(descriptor, "w+b"))
+        if callable(content):
+            content(file)
+            file.seek(0)
+            digest, size = hashlib.file_digest(file, "sha256"), path.stat().st_size
+        for chunk in _chunks(content, stack):
             digest.update(chunk)
             size += file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest(), size
+
+
+def _chunks(content: Content, stack: contextlib.ExitStack) -> Iterable[bytes]:
+    if isinstance(content, Path):
+        source: BinaryIO = stack.enter_context(content.open("rb"))
+        return iter(lambda: source.read(CHUNK), b"")
+    return [content] if isinstance(content, bytes) else []
 
 
 def _digest(path: Path) -> str | None:

@@ -138,6 +138,7 @@ def probe(part: Part, state: Mapping[str, Any] | None, rows: int) -> Any:
 
 def _drawn(model: Any, rows: int) -> Any:
     """Random inputs for a model of unknown data, in the structure that it takes."""
+    import keras
     import numpy as np
     import tensorflow as tf
 
@@ -154,8 +155,11 @@ def _drawn(model: Any, rows: int) -> Any:
         return random.normal(size=shape).astype(tensor.dtype)
 
     try:
-        return tf.nest.map_structure(draw, model.input)
-    except (AttributeError, ValueError) as error:
+        # A Sequential model that was loaded has no `input` until it is called.
+        return (
+            draw(model.inputs[0]) if isinstance(model, keras.Sequential) else tf.nest.map_structure(draw, model.input)
+        )
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ExportRefused(
             "The loop's model does not say what it takes: give run.report a Functional or Sequential model."
         ) from error

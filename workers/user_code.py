@@ -15,10 +15,11 @@ import importlib
 import io
 import json
 import os
+import re
 import sys
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -29,8 +30,11 @@ from workers.failures import StorageFailed
 
 ARCHIVE = "user-code.zip"  # what the file of a package is called
 LIMIT = 8 * 1024**2  # bytes of Python files that a package may hold
+MAIN = "main_"  # begins the names of modules that stand for a script or a notebook; 12 digits of a SHA-256 follow
 SHOWN = 3  # files that a refusal names
 
+_MADE = "/made"  # the folder of such modules, in a package alone
+NO_MODULES: Mapping[str, bytes] = {}
 _MARK = f"/{ARCHIVE}"  # in a path: what follows it lies in a package
 _OURS = {Path(__file__).parents[1] / room for room in ("db", "search_spaces", "tuner", "workers")}
 
@@ -42,7 +46,7 @@ class PackageRefused(ValueError):
 # --- packing ----------------------------------------------------------------------------------------------------------
 
 
-def pack(folders: Sequence[str]) -> bytes:
+def pack(folders: Sequence[str], made: Mapping[str, bytes] = NO_MODULES, outside: Sequence[str] = ()) -> bytes:
     """A package of all that Python can import from these folders, in this order; equal files give equal bytes.
 
     Left out is what no import reaches: files that are not `NAME.py`, and folders whose names are no identifiers, such
@@ -50,6 +54,8 @@ def pack(folders: Sequence[str]) -> bytes:
 
     Args:
         folders: absolute paths.
+        made: sources of modules that lie in no file, by their names.
+        outside: absolute paths from which the study's code imports as well, and that are not packed.
 
     Raises:
         PackageRefused: there is more than `LIMIT`, or a file cannot be read.
@@ -68,19 +74,27 @@ def pack(folders: Sequence[str]) -> bytes:
             archive.writestr(_entry(f"{folder}/"), b"")  # or Python sees no namespace package in it
         for path in sorted(sizes):
             archive.writestr(_entry(str(path)), _content(path))
-        archive.comment = json.dumps(list(folders)).encode()
+        for name in sorted(made):
+            archive.writestr(_entry(f"{_MADE}/{name}.py"), made[name])
+        archive.comment = json.dumps({"inside": [_MADE] * bool(made) + [*folders], "outside": [*outside]}).encode()
     return buffer.getvalue()
 
 
 def import_paths(package: Path) -> tuple[str, ...]:
     """What has to be in front of `sys.path` so that modules come from a package: a path inside it per folder."""
     with zipfile.ZipFile(package) as archive:
-        return tuple(f"{package}{folder}" for folder in json.loads(archive.comment))
+        folders = json.loads(archive.comment)
+    return (*(f"{package}{folder}" for folder in folders["inside"]), *folders["outside"])
 
 
 def original(path: str) -> str:
     """The folder or file that a path inside a package was; any other path as it is."""
     return path.partition(_MARK)[2] or path
+
+
+def is_made(entry_point: object) -> bool:
+    """Whether "module:attribute" names what a script or a notebook defined."""
+    return re.match(rf"{MAIN}[0-9a-f]{{12}}:", str(entry_point)) is not None
 
 
 def _importable(folders: Iterable[str]) -> Iterator[Path]:

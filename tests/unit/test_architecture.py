@@ -48,6 +48,7 @@ HOMES = {
     "tensorboard": ("tuner/reporting/tensorboard_events.py",),
     "scipy": ("tuner/samplers/gaussian_process.py", "tuner/samplers/expected_improvement.py"),
     "threadpoolctl": ("tuner/samplers/one_thread.py",),
+    "cloudpickle": ("tuner/by_value.py",),
     "keras_tuner": ("workers/hyperparameters.py", "search_spaces/adapters/keras_tuner.py"),
     "sqlalchemy": ("db/",),
     "alembic": ("db/",),

@@ -135,8 +135,8 @@ def test_texts_become_numbers_alike_in_all_parts() -> None:
 
 
 MISTAKES: dict[str, tuple[Any, str]] = {
-    "nothing": (None, "returned None, expected (x, y)"),
-    "one array": (X, "returned a ndarray"),
+    "nothing": (None, "gave None, expected (x, y)"),
+    "one array": (X, "gave a ndarray"),
     "four things": ((X, Y, X, Y), "a tuple of 4"),
     "unequal lengths": ((X, Y[:-1]), "x of 100 rows and y of 99"),
     "inputs of unequal lengths": (({"a": X, "b": X[:3]}, Y), "all need the same length"),

@@ -13,6 +13,7 @@ from tuner.coordination import study_log
 from tuner.coordination.active_study import ActiveStudy, origin
 from tuner.coordination.tried import Attempt
 from tuner.definitions.definition import StudyDefinition
+from tuner.definitions.stored_data import missing
 from tuner.errors import InvalidInput, InvalidStudy, StudyBusy
 from tuner.samplers.sampling import available, trial_seed
 from workers.contract import Assignment, Member
@@ -61,13 +62,13 @@ def claim(
     return study
 
 
-def can_run(s: Session, row: Study, *, alone: bool) -> bool:
+def can_run(s: Session, row: Study, settings: Settings, *, alone: bool) -> bool:
     """Whether this process can run a study. Its row says why not: it waits for another coordinator, the others go on.
     One that cannot be run here, and that a person wants to end, ends where nothing of it is to be finished.
 
     `alone`: there are no others. Raises InvalidInput then.
     """
-    problem = _unfit(row)
+    problem = _unfit(row, settings)
     if problem is not None and alone:
         raise InvalidInput(problem)
     if problem is not None and not _end_on_request(s, row) and problem != row.waits:
@@ -76,13 +77,13 @@ def can_run(s: Session, row: Study, *, alone: bool) -> bool:
     return problem is None
 
 
-def _unfit(row: Study) -> str | None:
-    """Why a study cannot be run here, as a sentence: another version wrote it, or something is not installed."""
+def _unfit(row: Study, settings: Settings) -> str | None:
+    """Why a study cannot be run here, as a sentence: another version wrote it, or something is not here."""
     try:
         definition = StudyDefinition.from_json(row.definition)
     except InvalidStudy as error:
         return str(error)
-    return available(definition.sampler)
+    return available(definition.sampler) or missing(definition.data, settings.artifacts)
 
 
 def _end_on_request(s: Session, row: Study) -> bool:

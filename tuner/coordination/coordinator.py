@@ -135,7 +135,7 @@ class Coordinator:
 
     def _free(self, s: Session) -> list[Study]:
         rows = [row for row in studies.runnable(s) if row.id not in self.studies and self.only in (None, row.name)]
-        return [row for row in rows if can_run(s, row, alone=self.only is not None)]
+        return [row for row in rows if can_run(s, row, self.settings, alone=self.only is not None)]
 
     def _claim(self, free: list[Study]) -> None:
         """Take the free studies, and the workers that train for them since before."""

@@ -6,19 +6,20 @@ What it becomes is a plain dictionary with every default spelled out: `workers.d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tuner.definitions.fields import Fields, is_number, told
+from tuner.definitions.stored_data import PARTS, Held, part_file
 from tuner.definitions.table_header import column_names
 from tuner.names import brief, near, visible
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz")
-OF_FUNCTION = ("function", "task", "validation", "folds", "test", "held_back", "seed")
-OF_TABLE = (
-    "path", "target", "task", "validation", "folds", "test", "held_back",
-    "exclude", "features", "categories", "weight", "seed",
+OF_ROWS = ("task", "validation", "folds", "test", "held_back", "seed")
+OF_COLUMNS = (
+    "target", "task", "validation", "folds", "test", "held_back", "exclude", "features", "categories", "weight", "seed",
 )  # fmt: skip
 TASKS = ("regression", "classification")
 SHARE = 0.2  # of the rows, for validation and for the test, unless said otherwise
@@ -69,18 +70,22 @@ def read_data(form: Fields, base: Path) -> dict[str, Any] | None:
     if given is None:
         return None
     data = Fields(given, form.problems, "data.")
-    return _function(data) if "function" in data else _table(data, base)
+    if "frame" in data:
+        return _frame(data)
+    kind = next((kind for kind in ("function", "arrays") if kind in data), None)
+    return _table(data, base) if kind is None else _rows(data, kind)
 
 
-def _function(data: Fields) -> dict[str, Any]:
-    meant_for_files = [key for key in OF_TABLE if key in data and key not in OF_FUNCTION]
+def _rows(data: Fields, kind: str) -> dict[str, Any]:
+    """What a function returns, or arrays in memory."""
+    meant_for_files = [key for key in ("path", *OF_COLUMNS) if key in data and key not in OF_ROWS]
     for key in meant_for_files:
-        data.problems.append(f"{data.path(key)} belongs to a file, but `data.function` is given: keep one of the two.")
-    data.only([*OF_FUNCTION, *meant_for_files], _SYNONYMS)
-    if data.raw("function") is None:
+        data.problems.append(f"{data.path(key)} belongs to a file, but `data.{kind}` is given: keep one of the two.")
+    data.only([kind, *OF_ROWS, *meant_for_files], _SYNONYMS)
+    if kind == "function" and data.raw("function") is None:
         data.wrong("function", "expected 'module:function'.")
     return {
-        "function": data.entry_point("function", "module:function"),
+        kind: _sha256(data, kind) if kind == "arrays" else data.entry_point("function", "module:function"),
         "task": _task(data),
         **_validation(data, None),
         **_test(data, None),
@@ -88,29 +93,61 @@ def _function(data: Fields) -> dict[str, Any]:
     }
 
 
+def _sha256(data: Fields, kind: str) -> str | None:
+    """What names the data that is in memory; a text where a definition says it again."""
+    given = data.raw(kind)
+    if isinstance(given, Held):
+        return given.sha256
+    if isinstance(given, str) and re.fullmatch("[0-9a-f]{64}", given):
+        return given
+    data.wrong(kind, "which Python alone can give, as what is in memory; expected `data.path`, a file.")
+    return None
+
+
 def _table(data: Fields, base: Path) -> dict[str, Any]:
-    data.only(OF_TABLE, _SYNONYMS)
+    data.only(["path", *OF_COLUMNS], _SYNONYMS)
     path = _path(data, "path", base)
     if "path" not in data:
         data.problems.append("`data.path` is missing: expected the file to learn from, or `data.function`.")
+    form = {"path": path, **_columns(data, path is not None and not path.endswith(".npz"), base)}
+    _agree(data, form)
+    if path is not None and (known := column_names(Path(path))) is not None:
+        _require_columns(data, form, known, visible(Path(path).name))
+    return form
+
+
+def _frame(data: Fields) -> dict[str, Any]:
+    """A table in memory; its validation and test part may be tables of their own, which came with it."""
+    frame = data.raw("frame")
+    files = frame.files if isinstance(frame, Held) else [data.raw(part) for part in PARTS]
+    apart = [part for part in PARTS if part_file(part) in files]
+    for part in apart if isinstance(frame, Held) else ():
+        if data.raw(part) is not None:
+            data.problems.append(f"{data.path(part)} is given, and `data.frame` has a {part} table: keep one of them.")
+    data.only(["frame", *OF_COLUMNS], _SYNONYMS)
+    form = {"frame": _sha256(data, "frame"), **_columns(data, True, None, apart)}
+    _agree(data, form)
+    if isinstance(frame, Held):
+        _require_columns(data, form, list(frame.columns), "the frame")
+    return form
+
+
+def _columns(data: Fields, of_table: bool, base: Path | None, apart: Sequence[str] = ()) -> dict[str, Any]:
+    """What is done with rows and columns. `apart`: parts that came with the table, as tables of their own."""
     target = data.text("target", None, "the name of the column to predict")
-    if target is None and path is not None and not path.endswith(".npz") and data.raw("target") is None:
+    if target is None and of_table and data.raw("target") is None:
         data.problems.append("`data.target` is missing: expected the name of the column to predict.")
-    form = {
-        "path": path,
+    return {
         "target": target,
         "task": _task(data),
-        **_validation(data, base),
-        **_test(data, base),
+        **_validation(data, base, "validation" in apart),
+        **_test(data, base, "test" in apart),
         "exclude": data.texts("exclude", "column names"),
         "features": data.texts("features", "column names") or None,
         "categories": data.texts("categories", "column names"),
         "weight": data.text("weight", None, "the name of a column"),
         "seed": data.whole("seed", 0, 0, 2**32 - 1),
     }
-    _agree(data, form)
-    _require_columns(data, form)
-    return form
 
 
 def _task(data: Fields) -> str | None:
@@ -119,12 +156,18 @@ def _task(data: Fields) -> str | None:
     return data.one_of("task", "", TASKS, {"classify": "classification", "regress": "regression"})
 
 
-def _validation(data: Fields, base: Path | None) -> dict[str, Any]:
-    """Which rows validate: a share of them or a file, or each in its turn where they are divided into folds."""
+def _validation(data: Fields, base: Path | None, apart: bool = False) -> dict[str, Any]:
+    """Which rows validate: a share of them or a file, or each in its turn where they are divided into folds.
+
+    `apart`: a table of its own came with the frame.
+    """
     folds = data.whole_or_none("folds", None, 2, MOST_FOLDS)
-    given = [data.path(key) for key in ("validation", "held_back") if data.raw(key) is not None]
+    given = [f"{data.path(key)} is given" for key in ("validation", "held_back") if data.raw(key) is not None]
+    given += ["`data.frame` has a validation table"] * apart
     if folds is not None and given:
-        data.problems.append(f"`data.folds` says which rows validate, and {given[0]} is given: keep one of the two.")
+        data.problems.append(f"`data.folds` says which rows validate, and {given[0]}: keep one of the two.")
+    if apart:
+        return {"validation": part_file("validation"), "folds": folds}
     return {"validation": _part(data, "validation", base) if folds is None else None, "folds": folds}
 
 
@@ -147,20 +190,22 @@ def _part(data: Fields, key: str, base: Path | None) -> str | float | None:
     return None
 
 
-def _test(data: Fields, base: Path | None) -> dict[str, Any]:
+def _test(data: Fields, base: Path | None, apart: bool = False) -> dict[str, Any]:
     """The test part: rows of its own, or a share of the validation rows that is held back from ranking."""
     held_back = data.number_or_none("held_back", 0.0, MOST_HELD_BACK, above=True)
-    if held_back is not None and data.raw("test") is not None:
+    if held_back is not None and (apart or data.raw("test") is not None):
         data.problems.append(
             f"{data.path('held_back')} makes a test part of validation rows, and `data.test` is given: keep one."
         )
+    if apart:
+        return {"test": part_file("test"), "held_back": held_back}
     test = _part(data, "test", base) if held_back is None or "test" in data else None
     return {"test": test, "held_back": held_back}
 
 
 def _agree(data: Fields, form: dict[str, Any]) -> None:
     """Mistakes that only show between two fields."""
-    if (form["path"] or "").lower().endswith(".npz"):
+    if (form.get("path") or "").lower().endswith(".npz"):
         for key in ("target", "exclude", "features", "categories", "weight"):
             if form[key]:
                 data.problems.append(f"`data.{key}` names columns, and an .npz file has none: remove it.")
@@ -181,16 +226,13 @@ def _agree(data: Fields, form: dict[str, Any]) -> None:
         data.problems.append(f"`data.weight` and `data.target` are both {brief(form['weight'])}: expected two columns.")
 
 
-def _require_columns(data: Fields, form: Mapping[str, Any]) -> None:
-    """Every column that is named is one of the file's, as far as its first line says."""
-    known = column_names(Path(form["path"])) if form["path"] is not None else None
-    if known is None:
-        return
+def _require_columns(data: Fields, form: Mapping[str, Any], known: list[str], table: str) -> None:
+    """Every column that is named is one of the table's."""
     for key in ("target", "weight", "features", "exclude", "categories"):
         given = form[key]
         for name in [given] if isinstance(given, str) else given or []:
             if name not in known:
-                lacks = f"which {visible(Path(form['path']).name)} does not have.{_of(name, known)}"
+                lacks = f"which {table} does not have.{_of(name, known)}"
                 data.problems.append(f"{data.path(key)} names {brief(name)}, {lacks}")
 
 

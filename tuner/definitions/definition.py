@@ -11,10 +11,12 @@ from typing import Any
 
 from search_spaces import Space
 from tuner.definitions.defaults import Direction, following
+from tuner.definitions.stored_data import FILES, located
 from tuner.definitions.study_form import read_study
 from tuner.errors import InvalidStudy
 from tuner.names import brief
 from workers.contract import Resources, Training
+from workers.user_code import is_made
 
 COHORT = 16  # members of a cohort beyond which no more speed was measured
 LIFTABLE = ("learning_rate", "l1", "l2", "dropout")  # of the mlp family: numbers of a program, not its shape
@@ -119,11 +121,8 @@ class StudyDefinition:
         A default that differs because another field does is not named beside it.
         """
         followed = self.followed(given)
-        return [
-            f"`{path}` is {_shown(old)} in the study {self.name!r}, and {_shown(new)} was given."
-            for path, old, new in _compare("", self.to_json(), given.to_json())
-            if path not in followed
-        ]
+        compared = _compare("", self.to_json(), given.to_json())
+        return [_difference(path, old, new, self.name) for path, old, new in compared if path not in followed]
 
     def followed(self, given: StudyDefinition) -> set[str]:
         """The fields that have in both studies what follows from other fields where nobody gives it."""
@@ -131,20 +130,28 @@ class StudyDefinition:
         before, after = following(ours), following(theirs)
         return {name for name in before if (ours[name], theirs[name]) == (before[name], after[name])}
 
-    def training(self, artifacts: str, import_paths: Sequence[str] = ()) -> Training:
-        """What a worker is told. `artifacts`: root folder of the store; `import_paths`: where user code lies."""
+    def training(
+        self, artifacts: str | Path, import_paths: Sequence[str] = (), data_in: str | Path | None = None
+    ) -> Training:
+        """What a worker is told.
+
+        Args:
+            artifacts: root folder of the store.
+            import_paths: where user code lies.
+            data_in: root folder of the store that has the data which was in memory; None: the same one.
+        """
         return Training(
             study=self.name,
             model=str(self.loop or self.model),
             loop=self.loop is not None,
             space=None if self.space is None else self.space.to_json(),
-            data=self.data,
+            data=located(self.data, data_in or artifacts),
             objective=self.objective,
             direction=self.direction,
             epochs=self.epochs,
             patience=self.patience,
             checkpoint_seconds=self.checkpoint_seconds,
-            artifacts=artifacts,
+            artifacts=str(artifacts),
             seed=self.seed,
             import_paths=tuple(import_paths),
         )
@@ -186,6 +193,8 @@ class StudyDefinition:
 
 FIELDS = tuple(item.name for item in fields(StudyDefinition))
 
+IN_MEMORY = tuple(f"data.{kind}" for kind in FILES)  # what a SHA-256 stands for
+
 
 def parse(form: Mapping[str, Any], base: Path | None = None) -> StudyDefinition:
     """The study that a YAML or JSON mapping, or the arguments of a call, describe.
@@ -207,6 +216,15 @@ def _compare(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
             yield from _compare(f"{path}.{key}" if path else str(key), old.get(key), new.get(key))
     elif old != new:
         yield path, old, new
+
+
+def _difference(path: str, old: Any, new: Any, study: str) -> str:
+    if path in IN_MEMORY and old and new:
+        return f"`{path}` is other data than that of the study {study!r}: SHA-256 {new[:12]}, not {old[:12]}."
+    if is_made(old) and is_made(new):
+        edited = f"it, or what it refers to, was edited ({new}, not {old})"
+        return f"`{path}` is other code than that of the study {study!r}: {edited}."
+    return f"`{path}` is {_shown(old)} in the study {study!r}, and {_shown(new)} was given."
 
 
 def _shown(value: Any) -> str:

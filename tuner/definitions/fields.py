@@ -138,7 +138,10 @@ class Fields:
         if isinstance(value, str) and _ENTRY_POINT.fullmatch(value) and not in_script:
             return value
         if in_script:
-            advice = "a worker cannot import what a script or a notebook defines: move it into a module."
+            advice = (
+                "a worker cannot import what a script or a notebook defines: give create_study() the function itself, "
+                "or move it into a module."
+            )
         else:
             advice = f"expected {example!r}, a module and what to take from it.{_entry_point_hint(value)}"
         self.problems.append(f"{self.path(key)} is {told(value)}; {advice}")

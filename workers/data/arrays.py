@@ -11,13 +11,13 @@ Accepted forms, x being an array, or a dict or tuple of arrays for several input
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from workers.data.errors import DataError
+from workers.data.npz import digest_of, flat
 from workers.data.options import Options
 from workers.data.parts import Part, Parts
 from workers.data.pieces import Piece, joined, leaves, map_leaves
@@ -40,8 +40,7 @@ def parts_from(value: Any, options: Options, origin: str, fingerprint: str | Non
         if isinstance(options.validation, Fold):
             raise DataError(f"data.folds divides rows, and {origin} gave datasets: expected arrays, or no folds.")
         return [parts_from_datasets(given, options, origin)]
-    pieces = {name: _piece(item, name, origin) for name, item in given.items()}
-    _same_shapes(pieces, origin)
+    pieces = _pieces(given, origin)
     targets = _targets(pieces, options, origin)
     return [_parts(pieces, targets, each, origin, fingerprint) for each in options.each_fold]
 
@@ -68,9 +67,30 @@ def _parts(
     )
 
 
+def named_arrays(value: Any, origin: str) -> dict[str, np.ndarray]:
+    """The arrays of what `origin` gave, checked, under the names that they have in an .npz file. Raises DataError."""
+    given = _named_parts(value, origin)
+    if any(is_dataset(item) for item in given.values()):
+        raise DataError(
+            f"{origin} holds a tf.data.Dataset, which is read anew in each process: give a function for it."
+        )
+    found: dict[str, np.ndarray] = {}
+    for part, piece in _pieces(given, origin).items():
+        fields = {"x": piece.x, "y": piece.y, **({} if piece.weight is None else {"weight": piece.weight})}
+        for field, structure in fields.items():
+            found.update(flat(field if part == "all" else f"{field}_{part}", structure))
+    return found
+
+
 def is_dataset(value: Any) -> bool:
     """Whether this is a tf.data.Dataset, without importing TensorFlow."""
     return hasattr(value, "element_spec") and hasattr(value, "cardinality")
+
+
+def _pieces(given: Mapping[str, Any], origin: str) -> dict[str, Piece]:
+    pieces = {name: _piece(item, name, origin) for name, item in given.items()}
+    _same_shapes(pieces, origin)
+    return pieces
 
 
 def _named_parts(value: Any, origin: str) -> dict[str, Any]:
@@ -83,7 +103,7 @@ def _named_parts(value: Any, origin: str) -> dict[str, Any]:
         named = dict(zip(PARTS_IN_ORDER, value, strict=False)) if split_already or mixed else {"all": value}
     else:
         given = "a single dataset" if is_dataset(value) else _told(value)
-        raise DataError(f"{origin} returned {given}, {EXPECTED}.")
+        raise DataError(f"{origin} gave {given}, {EXPECTED}.")
     if "all" not in named and not {"train", "validation"} <= set(named):
         raise DataError(f"{origin} gave no {'train' if 'train' not in named else 'validation'} part, {EXPECTED}.")
     if len({is_dataset(item) for item in named.values()}) > 1:
@@ -153,7 +173,7 @@ def _arrays(value: Any, what: str) -> Any:
 def _array(value: Any, what: str) -> np.ndarray:
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # PyTorch's of a tensor that has a gradient
         raise DataError(f"{what} is no array: {str(error).splitlines()[0]}") from None
     if array.ndim == 0:
         raise DataError(f"{what} is {_told(value)}, expected an array with a row per example.")
@@ -161,6 +181,8 @@ def _array(value: Any, what: str) -> np.ndarray:
         if not all(isinstance(item, str) for item in array.flat):
             raise DataError(f"{what} holds objects (rows of unequal length, or mixed types), expected numbers or text.")
         array = array.astype(str)
+    if array.dtype.kind not in "biufUS":
+        raise DataError(f"{what} holds {array.dtype}, expected numbers or text.")
     array = array.astype(np.float32) if array.dtype == np.float64 else array.view()
     array.flags.writeable = False  # all trials of a process share it: a change in place would reach the others
     return array
@@ -230,18 +252,10 @@ def _part(piece: Piece) -> Part:
 
 
 def _fingerprint(pieces: Mapping[str, Piece]) -> str:
-    digest = hashlib.sha256()
-    for name, piece in sorted(pieces.items()):
-        fields = {"x": piece.x, "y": piece.y, "weight": piece.weight}
-        for field, structure in fields.items():
-            for array in leaves(structure):
-                shape = None if array is None else (str(array.dtype), array.shape)
-                digest.update(f"{name}.{field}:{shape}".encode())
-                if array is not None:
-                    digest.update(
-                        np.ascontiguousarray(array).data.cast("B") if array.dtype.kind != "U" else array.tobytes()
-                    )
-    return digest.hexdigest()
+    named = {f"{part}.{field}": value for part, piece in pieces.items() for field, value in vars(piece).items()}
+    return digest_of(
+        {place: array for name, value in named.items() if value is not None for place, array in flat(name, value)}
+    )
 
 
 def _told(value: Any) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from workers.artifacts import DATA, ArtifactDamaged, ArtifactStore
 from workers.data.errors import DataError, nearest
+from workers.failures import StorageFailed
 
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 ARRAYS = ".npz"
@@ -40,9 +42,25 @@ def stamp(path: Path) -> tuple[str, int, int]:
 
 
 def digest(path: Path) -> bytes:
-    """SHA-256 of the file's bytes."""
+    """SHA-256 of the file's bytes. Raises StorageFailed where one among the artifacts is not what was stored."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+        found = hashlib.file_digest(file, "sha256")
+    if is_stored(path):
+        try:
+            expected = ArtifactStore(path.parents[2]).manifest(f"{DATA}/{path.parent.name}")["files"].get(path.name)
+        except ArtifactDamaged as error:
+            raise StorageFailed(str(error)) from error
+        if found.hexdigest() != expected:
+            raise StorageFailed(
+                f"The study's data in {path} is damaged: its SHA-256 is not that of what was stored. Remove its "
+                "folder, and submit the study again from where the data is in memory."
+            )
+    return found.digest()
+
+
+def is_stored(path: Path) -> bool:
+    """Whether the file lies among the artifacts: a study's data that was in memory."""
+    return path.parent.parent.name == DATA
 
 
 def read_table(path: Path) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 from workers.data.arrays import parts_from
 from workers.data.errors import DataError
-from workers.data.files import digest, is_table, read_arrays, stamp
+from workers.data.files import digest, is_stored, is_table, read_arrays, stamp
+from workers.data.npz import nested
 from workers.data.options import Options
 from workers.data.parts import Parts
 from workers.data.tables import load_table
@@ -76,7 +77,8 @@ def _load_function(options: Options, name: str, import_paths: Sequence[str]) -> 
 
 
 def _load_arrays(options: Options) -> Sequence[Parts]:
-    value: dict[str, Any] = {**read_arrays(_train_file(options))}
+    fingerprint = _fingerprint(options)
+    value = nested(read_arrays(_train_file(options)))
     for part, path in options.files.items():
         if part == "train":
             continue
@@ -85,9 +87,10 @@ def _load_arrays(options: Options) -> Sequence[Parts]:
                 f"data.{part}: {path.name} is a table and the train file holds arrays: expected one kind of file."
             )
         value.update(
-            {f"{name}_{part}" if "_" not in name else name: array for name, array in read_arrays(path).items()}
+            {f"{name}_{part}" if "_" not in name else name: array for name, array in nested(read_arrays(path)).items()}
         )
-    return parts_from(value, options, str(options.path), _fingerprint(options))
+    origin = "`data.arrays`" if is_stored(_train_file(options)) else str(options.path)
+    return parts_from(value, options, origin, fingerprint)
 
 
 def _train_file(options: Options) -> Path:
