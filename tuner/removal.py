@@ -40,9 +40,11 @@ def delete_study(database: Database, settings: Settings, name: str) -> list[str]
             )
         given = {key_of_data(row.definition.get("data")), row.code and key_of(row.code)}
         deletion.delete_study(s, row.id)
-        of_others = in_memory.keys(s)
     store = ArtifactStore(str(settings.artifacts))
-    keys = [*store.keys(name), *(key for own in given - of_others if own for key in store.keys(own))]
+    keys = store.keys(name)
+    with database.read() as s:  # not before: a study of the same data may have been submitted a moment ago
+        unused = given - in_memory.keys(s)
+    keys = [*(key for own in unused if own for key in store.keys(own)), *keys]
     for key in keys:
         store.remove(key)
     return keys

@@ -91,7 +91,7 @@ def load_builder(training: Training) -> Any:
         except TypeError:
             raise ModelError(
                 f"The class {training.model!r} cannot be created without arguments. Name an instance of it instead: "
-                f"a module-level variable such as `tuned = {builder.__name__}(...)`."
+                f"a module-level variable such as `tuned = {builder.__name__}(...)`, or give it to create_study()."
             ) from None
         builder = builder()
     if not callable(getattr(builder, "build", builder)):
