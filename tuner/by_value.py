@@ -80,16 +80,13 @@ def taken(target: Any, field: str) -> tuple[str, Module]:
         InvalidStudy: it refers to more than goes with a study, or to something that cannot be stored; one sentence.
     """
     found = _Reader()
-    found.visit(target, field, deep=True)
-    large = sorted(found.large, key=lambda item: item[1], reverse=True)
-    if sum(size for _, size in large) > LIMIT:
-        raise InvalidStudy([_too_large(field, large)])
     name = getattr(target, "__name__", "")
     name = name if name.isidentifier() else field
-    of_keras = {known: kind for kind in found.classes if (known := _keras_name(kind)) is not None}
-    sources = {file: lines for file in sorted(found.files) if (lines := linecache.getlines(file))}
     try:
-        pickled = _pickled({"value": target, "sources": sources, "of_keras": of_keras})
+        found.visit(target, field, deep=True)
+        large = sorted(found.large, key=lambda item: item[1], reverse=True)
+        fits = sum(size for _, size in large) <= LIMIT
+        pickled = found.pickled(target) if fits else b""
     except Exception as error:  # whatever the objects' own code raises
         raise InvalidStudy(
             [
@@ -99,7 +96,7 @@ def taken(target: Any, field: str) -> tuple[str, Module]:
         ) from None
     version = tuple(sys.version_info[:2])
     source = MODULE.format(version=version, pickled=base64.b85encode(pickled), name=name).encode()
-    if len(source) > LIMIT:
+    if not fits or len(source) > LIMIT:
         raise InvalidStudy([_too_large(field, large)])
     found.say(version)
     module = f"{MAIN}{found.total.hexdigest()[:DIGITS]}"
@@ -156,6 +153,12 @@ class _Reader:
         self.classes: list[type] = []
         self.large: list[tuple[str, int]] = []  # arrays, by the name that refers to them
         self._seen: dict[int, tuple[int, Any]] = {}
+
+    def pickled(self, target: Any) -> bytes:
+        """What was visited, with the lines of its files and what Keras knows of its classes."""
+        of_keras = {known: kind for kind in self.classes if (known := _keras_name(kind)) is not None}
+        sources = {file: lines for file in sorted(self.files) if (lines := linecache.getlines(file))}
+        return _pickled({"value": target, "sources": sources, "of_keras": of_keras})
 
     def say(self, *parts: object) -> None:
         self.total.update(repr(parts).encode())

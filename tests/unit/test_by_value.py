@@ -262,6 +262,13 @@ def test_another_version_of_python_is_told(imported: Callable[..., Any]) -> None
         imported(run_cell(CELL)["train"], older)
 
 
+class Odd:
+    """An object whose own code raises when it is looked at."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("odd")
+
+
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
@@ -270,6 +277,7 @@ def test_another_version_of_python_is_told(imported: Callable[..., Any]) -> None
             r"`loop` refers to more than the 8 MiB .* `table` \(16\.0 MiB\)\. Give .* shape = table\.shape\.$",
         ),
         ({"table": "long" * 2**21}, r"`loop` refers to more than the 8 MiB that go with a study\. Give"),
+        ({"table": Odd()}, r"`loop` refers to what cannot be stored with it: RuntimeError: odd\. Make such things"),
         ({"table": threading.Lock()}, r"`loop` refers to what cannot be stored with it: TypeError: cannot pickle"),
     ],
 )
