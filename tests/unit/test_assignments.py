@@ -10,7 +10,9 @@ import pytest
 
 from tuner.configuration import Settings
 from tuner.coordination.assignments import Assignments
-from workers.contract import LauncherError, Lost, SliceResult
+from tuner.coordination.collecting import Running
+from tuner.coordination.tried import Attempt
+from workers.contract import Ended, LauncherError, Lost, SliceResult
 
 
 class Pool:
@@ -44,3 +46,17 @@ def test_a_worker_that_answered_and_was_lost_at_once_is_not_asked(tmp_path: Path
     assignments._running = {"one": at_work, "two": at_work}
     assignments.receive(0.0)
     assert pool.asked == ["two"]
+
+
+def test_a_worker_that_ended_its_trials_in_two_answers_is_not_asked(tmp_path: Path) -> None:
+    """The second one is heard before the first one was looked at; to the launcher the assignment is over by then."""
+    first, second = (SliceResult("one", "worker", ended=(Ended(trial, 1),)) for trial in (0, 1))
+    pool: Any = Pool([first])
+    assignments = Assignments(pool, Settings.load({}, home=tmp_path))
+    study: Any = SimpleNamespace(definition=SimpleNamespace(epochs=9))
+    attempts = {number: Attempt(10 + number, number, 1, 0) for number in (0, 1)}
+    assignments._running = {"one": Running(study, attempts, 9)}
+    assignments.receive(0.0)
+    pool._answers = [second]
+    assignments.receive(0.0)
+    assert pool.asked == ["one"]

@@ -36,6 +36,7 @@ class Running:
     study: ActiveStudy
     attempts: dict[int, Attempt]
     until: int  # the epoch at which the next decision is due
+    ended: set[int] = field(default_factory=set)  # trials that its worker has ended, in answers not looked at yet, too
     dropped: set[int] = field(default_factory=set)  # trials that are over without their worker knowing it yet
     leaves: Leave | None = None  # it gives its worker back
     acknowledged: int = 0  # number of its worker's last answer that is committed
@@ -49,8 +50,8 @@ class Running:
         for report in answer.reports:
             if report.trial in self.attempts:
                 self.attempts[report.trial].epoch = report.epoch
-        ended = {item.trial for item in answer.ended}
-        going = [attempt for number, attempt in self.attempts.items() if number not in ended]
+        self.ended |= {item.trial for item in answer.ended}
+        going = [attempt for number, attempt in self.attempts.items() if number not in self.ended]
         last = self.until >= self.study.definition.epochs  # no decision there: the worker ends it by itself
         return bool(going) and not answer.held and (last or any(attempt.epoch < self.until for attempt in going))
 
