@@ -73,7 +73,9 @@ class Fields:
         """The same, or null."""
         if self._form.get(key, default) is None:
             return None
-        return self.whole(key, low if default is None else default, low, high, nullable=True)
+        known = len(self.problems)
+        found = self.whole(key, low if default is None else default, low, high, nullable=True)
+        return found if len(self.problems) == known else default
 
     def number(
         self, key: str, default: float, low: float, high: float, *, above: bool = False, nullable: bool = False
