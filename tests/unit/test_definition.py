@@ -20,7 +20,7 @@ from tuner.names import check_name
 from workers.contract import Resources, Training
 
 UNITS = {"units": {"type": "int", "low": 16, "high": 256}}
-BUILT = {"model": ..., "loop": "loops:train", "space": UNITS}
+BUILT = {"model": ..., "loop": "loops:train", "space": UNITS, "data": ...}
 GOOD = {"name": "digits", "data": "examples.digits:load", "space": {"family": "mlp"}}
 
 
@@ -179,7 +179,8 @@ FIELD_MISTAKES = [
     ({"model": "m:build"}, ["`space.family`", "`model`", "both"]),
     ({"loop": "m:train"}, ["`space.family`", "`loop`", "both"]),
     ({"space": UNITS, "model": "m:build", "loop": "m:train"}, ["`model` and `loop`", "both"]),
-    ({"space": ..., "loop": "m:train"}, ["`space` is missing", "loop"]),
+    ({"space": ..., "data": ..., "loop": "m:train"}, ["`space` is missing", "loop"]),
+    ({"space": UNITS, "loop": "m:train"}, ["`loop` and `data`", "brings its own data"]),
     ({"space": ..., "model": "mlp"}, ["`model`", "family: mlp"]),
     ({"space": ..., "model": "models.py"}, ["`model`", "'models.py'", "'module:attribute'"]),
     ({"space": ..., "model": "models.build"}, ["`model`", "Did you mean 'models:build'?"]),
