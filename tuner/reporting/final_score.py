@@ -14,7 +14,7 @@ from typing import Any
 from db import events, reports, trials
 from db.engine import Session
 from db.tables import Trial
-from tuner.coordination.repeats import Estimate, estimate, numbers_of, state_of
+from tuner.coordination.repeats import Estimate, numbers_of, over_repeats, state_of
 from tuner.definitions.definition import StudyDefinition
 
 READ = "test_part_read"  # the event that counts a reading of the test part, and keeps what came of it
@@ -47,7 +47,7 @@ def over_folds(s: Session, definition: StudyDefinition, trial: Trial) -> Estimat
     same = trials.numbered(s, trial.study_id, numbers)
     values = [item.value for item in same if item.value is not None]
     ranked = state_of([item.state for item in same], definition.repeats) == "complete"
-    return estimate(values) if ranked and len(values) == definition.repeats else None
+    return over_repeats(values, definition.folds) if ranked and len(values) == definition.repeats else None
 
 
 def final_score(
