@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,7 @@ FIELD_MISTAKES = [
     ({"space": ..., "model": "models:"}, ["`model`", "'module:attribute'"]),
     ({"space": ..., "model": 7}, ["`model`", "7"]),
     ({"space": ..., "model": lambda hp: hp}, ["`model`", "<lambda>"]),
+    ({"space": ..., "model": partial(load)}, ["`model` is a partial; expected a function or a class, or 'module:"]),
     ({"enqueue": {"depth": 1}}, ["`enqueue`", "a mapping", "list"]),
     ({"enqueue": [3]}, ["`enqueue`", "the list [3]"]),
     ({**BUILT, "enqueue": [{"units": 32}, {"unit": 32, "units": 32}]}, ["enqueue[1]", "unit"]),
