@@ -14,7 +14,7 @@ from workers.data.errors import DataError
 from workers.data.files import is_table, read_table
 from workers.data.options import Options
 from workers.data.parts import Part, Parts
-from workers.data.split import hold_back, split
+from workers.data.split import Fold, hold_back, split
 from workers.data.targets import Targets, column_targets
 
 
@@ -142,17 +142,17 @@ def _rows(frames: Mapping[str, Any], options: Options, targets: Targets) -> dict
         codes = None if targets.strata is None else targets.strata[rows + (0 if source == "train" else count)]
         ranking, held = hold_back(len(rows), options.held_back, options.seed, codes)
         found["validation"], found["test"] = (source, rows[ranking]), (source, rows[held])
-    require_rows({key: len(rows) for key, (_, rows) in found.items()}, count, str(options.path))
+    require_rows({key: len(rows) for key, (_, rows) in found.items()}, count, options, str(options.path))
     return found
 
 
-def require_rows(rows: Mapping[str, int], total: int, origin: str) -> None:
+def require_rows(rows: Mapping[str, int], total: int, options: Options, origin: str) -> None:
     """DataError for a part without rows."""
     for part, count in rows.items():
         if count == 0:
-            raise DataError(
-                f"There are no {part} rows: {origin} has {total} rows, too few to split, or data.{part} is too small."
-            )
+            folds = part == "validation" and isinstance(options.validation, Fold)
+            reason = "data.folds are too many" if folds else f"data.{part} is too small"
+            raise DataError(f"There are no {part} rows: {origin} has {total} rows, too few to split, or {reason}.")
 
 
 def _raw(frame: Any, kinds: Mapping[str, str], origin: str) -> dict[str, np.ndarray]:
