@@ -110,15 +110,20 @@ def ranked(counts: Mapping[str, int], repeats: int) -> int:
     return math.ceil((counts.get("complete", 0) + counts.get("pruned", 0)) / repeats)
 
 
-def without_test_part(checked: dict[str, Any], *, loop: bool) -> str | None:
+def without_test_part(definition: StudyDefinition, checked: Mapping[str, Any]) -> str | None:
     """Why a study has no rows for a final score, and how the next one gets some; None where it has a test part.
 
     `checked`: the report of its dry run.
     """
-    if loop:
+    if definition.loop is not None:
         return "its loop reported no metric such as test_loss beside its objective val_loss."
     if "test" in checked.get("data", {}).get("rows", {}):
         return None
+    if definition.folds > 1:
+        return (
+            "every row chose it, each in its fold. In the next study `data.test: 0.2` keeps a fifth of them for this; "
+            "where the data comes in parts, give a test part beside them."
+        )
     return "every validation row chose it. In the next study `data.held_back: 0.33` keeps a third of them for this."
 
 

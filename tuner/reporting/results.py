@@ -182,7 +182,7 @@ def summary(database: Database, name: str) -> StudySummary:
         best_configuration=winner.configuration,
         best_metrics=winner.metrics,
         final=winner.final,
-        no_test_part=without_test_part(row.checked, loop=definition.loop is not None),
+        no_test_part=without_test_part(definition, row.checked),
         epochs=totals.epochs,
         epochs_without_stopping=over * definition.epochs,
         seconds=row.active_seconds,
