@@ -75,7 +75,7 @@ def _data(data: Any) -> tuple[Any, Held | None]:
         raise InvalidStudy([f"`data` is a {type(data).__name__}; {ARRAYS}, or a function that returns datasets."])
     elif not isinstance(data, Mapping):
         return data, None
-    elif any(key in data and not isinstance(data[key], PLAIN) for key in NAMED):
+    elif _are_named(data):
         options = {key: value for key, value in data.items() if isinstance(value, PLAIN)}
         data = {"arrays": {key: value for key, value in data.items() if key not in options}, **options}
     for kind, hold in (("arrays", _arrays), ("frame", _frame)):
@@ -143,6 +143,11 @@ def _named(settings: Settings, key: str) -> bool:
 
 def _is_array(value: object) -> bool:
     return hasattr(value, "__array__") and hasattr(value, "shape") and not _is_frame(value)
+
+
+def _are_named(data: Mapping[str, Any]) -> bool:
+    """Whether these are arrays by their names, as a function may return them."""
+    return not _is_frame(data.get("train")) and any(not isinstance(data.get(key), PLAIN) for key in NAMED)
 
 
 def _arrays(value: Any) -> Held:

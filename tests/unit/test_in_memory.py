@@ -184,6 +184,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "a name too many": ({"x": X, "y": Y, "z": Y}, r"`data\.arrays` gave 'z', expected names such as x, y"),
     "an option too many": ({"x": X, "y": Y, "target": "y"}, r"`data\.target` belongs to a file"),
     "a file as train": ({"train": "rows.csv", "target": "y"}, r"`data\.train` is not a field\. Did you mean `path`"),
+    "a table as train": ({"train": FRAME, "target": "y"}, r"has arrays as 'train', 'target'; .*\{\"frame\": frame"),
     "one array": (X, r"`data` is a ndarray; expected data=\(x, y\)"),
     "a number": ({"arrays": 5}, "gave a int"),
     "other names": ({"inputs": X, "y": Y}, r"has arrays as 'inputs', 'y'; expected .* data=\{\"arrays\": \(x, y\)"),

@@ -115,7 +115,9 @@ def _subject(given: Fields) -> dict[str, Any]:
     if loop is not None and given.raw("space") is None:
         given.problems.append("`space` is missing: the parameters of a `loop` cannot be read from its code.")
     if loop is None and given.raw("data") is None:
-        given.problems.append("`data` is missing: give {path: train.csv, target: COLUMN}, or 'module:function'.")
+        given.problems.append(
+            "`data` is missing: give {path: train.csv, target: COLUMN}, 'module:function' or, in Python, (x, y)."
+        )
     return {"space": space, "model": model or family, "loop": loop}
 
 
