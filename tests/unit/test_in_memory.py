@@ -18,7 +18,7 @@ from tuner import InvalidInput, InvalidStudy, Settings, Study, create_study
 from tuner.definitions.definition import StudyDefinition, parse
 from tuner.in_memory import put, take
 from workers.artifacts import ArtifactStore
-from workers.data import Parts, load
+from workers.data import DataError, Parts, load
 from workers.data.arrays import parts_from
 from workers.data.options import Options
 from workers.data.pieces import leaves
@@ -172,6 +172,18 @@ def test_what_was_stored_and_is_damaged_is_not_learned_from(read: Callable[[Any]
         path.write_bytes(content)
         with pytest.raises(StorageFailed, match="is damaged"):
             read(data)
+
+
+def test_what_a_worker_finds_wrong_is_said_of_the_frame(read: Callable[[Any], Parts]) -> None:
+    """And not of the file that it has become."""
+    gap = FRAME.assign(target=FRAME.target.where(FRAME.key != 7))
+    for frame, sentence in (
+        (gap, "is NaN or empty in 1 of 100 rows of `data.frame`: "),
+        ((FRAME, gap), "is NaN or empty in 1 of 100 rows of `data.frame` \\(validation\\): "),
+        (FRAME[["target"]], "^`data.frame` has no column left to learn from"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            read({"frame": frame, "target": "target"})
 
 
 MISTAKES: dict[str, tuple[Any, str]] = {
