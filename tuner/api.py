@@ -34,9 +34,11 @@ def create_study(
             notebook defines goes with the study as it is now, with what it refers to there, at most 8 MiB: it is named
             after its code, so the same code is the same study, and an edit makes another one.
         loop: instead of `model`, a function that owns its training loop, see workers/loop.py.
-        data: arrays `(x, y)`, `((x, y), (x_validation, y_validation))` or three pairs; a mapping with `arrays`, or with
-            `frame` (a pandas DataFrame) and `target`, and with the options of files; a mapping with `path` and `target`
-            for CSV, TSV, Parquet or NPZ files; a function that returns arrays or datasets, or `"module:function"`.
+        data: arrays `(x, y)`, `((x, y), (x_validation, y_validation))` or three pairs, or the same by name,
+            `{"x": x, "y": y}` or `{"train": (x, y), "validation": (x, y)}`; a mapping with `arrays`, which is one of
+            these, or with `frame` (a pandas DataFrame) and `target`, and with the options of files; a mapping with
+            `path` and `target` for CSV, TSV, Parquet or NPZ files; a function that returns arrays or datasets, or
+            `"module:function"`.
             What is in memory is put among the artifacts when the study is run or submitted; the same data is the same
             study, other data is another one.
         settings: where database, artifacts and models are. Default: from `TUNER_*` variables, else ./ockham.

@@ -32,6 +32,8 @@ from workers.contract import LauncherError
 T = TypeVar("T")
 
 ARRAYS = 'expected data=(x, y), data={"arrays": (x, y), "validation": 0.2} or data={"frame": frame, "target": COLUMN}'
+NAMED = ("x", "x_train", "train")  # each mapping of arrays by their names has one of these
+PLAIN = (type(None), str, Path, int, float)  # what an option beside them is
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ def _data(data: Any) -> tuple[Any, Held | None]:
         raise InvalidStudy([f"`data` is a {type(data).__name__}; {ARRAYS}, or a function that returns datasets."])
     elif not isinstance(data, Mapping):
         return data, None
+    elif _are_named(data):
+        options = {key: value for key, value in data.items() if isinstance(value, PLAIN)}
+        data = {"arrays": {key: value for key, value in data.items() if key not in options}, **options}
     for kind, hold in (("arrays", _arrays), ("frame", _frame)):
         if data.get(kind) is not None and not isinstance(data[kind], str):
             held = hold(data[kind])
@@ -138,6 +143,11 @@ def _named(settings: Settings, key: str) -> bool:
 
 def _is_array(value: object) -> bool:
     return hasattr(value, "__array__") and hasattr(value, "shape") and not _is_frame(value)
+
+
+def _are_named(data: Mapping[str, Any]) -> bool:
+    """Whether these are arrays by their names, as a function may return them."""
+    return not _is_frame(data.get("train")) and any(not isinstance(data.get(key), PLAIN) for key in NAMED)
 
 
 def _arrays(value: Any) -> Held:

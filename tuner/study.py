@@ -214,8 +214,8 @@ class Study:
 
     @property
     def configurations(self) -> list[ConfigurationResult]:
-        """Every configuration so far, by number: with `repeats`, the mean and its standard error over the seeds."""
-        return results.configuration_results(self.trials, self.definition.repeats)
+        """Every configuration so far, by number: with `repeats` or folds, the mean over them and its standard error."""
+        return results.configuration_results(self.trials, self.definition.repeats, self.definition.folds)
 
     @property
     def best_trial(self) -> TrialResult:

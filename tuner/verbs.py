@@ -15,6 +15,7 @@ from db.engine import Database, Session
 from db.tables import Study
 from tuner.coordination.budgets import Budget
 from tuner.coordination.standing import read_progress
+from tuner.definitions.agreement import uneven
 from tuner.definitions.defaults import usual_failures
 from tuner.definitions.definition import StudyDefinition
 from tuner.definitions.study_form import EDITABLE, LIMITS, read_edit
@@ -138,7 +139,7 @@ def _check_trials(s: Session, row: Study, after: StudyDefinition) -> None:
             f"To start no more: tuner study stop {row.name}"
         )
     if after.trials % after.repeats:
-        raise InvalidInput(f"`trials` is {after.trials}; expected a multiple of `repeats`, which is {after.repeats}.")
+        raise InvalidInput(uneven(after.trials, after.repeats, after.folds))
 
 
 def _require_something_to_do(s: Session, row: Study, definition: StudyDefinition) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -11,6 +12,10 @@ from workers.contract import Cause
 MESSAGE_CHARACTERS = 2_000
 LOG_BYTES = 64 * 1024
 _LINE_CHARACTERS = 4_000
+_GRAPH = re.compile(  # TensorFlow's stack of where a graph was made, before the sentence, and its node behind it
+    r"Graph execution error:\n+(?:(?:Detected at node|  File|<stack traces).*\n+)+"
+    r"|\s*\[\[\{\{node .*?\}\}\]\]|\s*\[Op:\w+\]"
+)
 
 
 class NonFinite(Exception):
@@ -62,6 +67,7 @@ def _text(error: BaseException) -> str:
         text = str(error)
     except Exception:  # user code again
         text = "(its text cannot be read)"
+    text = _GRAPH.sub("", text)
     return text if len(text) <= MESSAGE_CHARACTERS else text[:MESSAGE_CHARACTERS] + "…"
 
 

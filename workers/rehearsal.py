@@ -140,8 +140,7 @@ class Rehearsal:
             return from_keras_tuner(hp)
 
     def _train_at(self, corner: Mapping[str, Any], parts: Parts) -> None:
-        with _mistakes("The model cannot be trained on this data", corner, f" The data has {_shapes(parts)}."):
-            built, metrics = self._train(corner, parts)
+        built, metrics = self._train(corner, parts)
         self._look_at(built)
         self._metrics.update(metrics)
         self._require_objective(metrics)
@@ -162,17 +161,20 @@ class Rehearsal:
             training = replace(self._training, artifacts=folder)
             with _mistakes("The model cannot be built", params):
                 built = models.build(training, params, parts)
-            trial = Trial(lane, training, built, small)
-            try:
-                trial.run()
-            except NonFinite:
-                self._diverged += 1  # one corner may: such trials fail, and the study goes on
-            except ObjectiveMissing:
-                pass  # `_require_objective` says it with what is logged
-            finally:
-                trial.close()
+            with _mistakes("The model cannot be trained on this data", params, f" The data has {_shapes(parts)}."):
+                self._run_trial(Trial(lane, training, built, small))
         reports = gate.take().reports
         return built, reports[0].metrics if reports else {}
+
+    def _run_trial(self, trial: Trial) -> None:
+        try:
+            trial.run()
+        except NonFinite:
+            self._diverged += 1  # one corner may: such trials fail, and the study goes on
+        except ObjectiveMissing:
+            pass  # `_require_objective` says it with what is logged
+        finally:
+            trial.close()
 
     def _look_at(self, built: models.Built) -> None:
         self._asked |= asked(built.hp)

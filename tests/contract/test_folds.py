@@ -30,6 +30,9 @@ def test_members_of_each_fold_are_trained_as_if_they_were_alone(
     training = replace(base, data={"function": "keras_models:blobs", "folds": 3})
     points = [{**POINT, "learning_rate": rate} for rate in (0.01, 0.02) for _ in range(3)]
     together = finished(Together(Assignment("together", training, members_of(points))), 3)
+    four = finished(Together(Assignment("four", training, members_of(points[:4]))), 3)
+    only = "alone (program: mlp, depth 1): the only trial of its structure and fold in its assignment"
+    assert {said.trial: said.how for said in four.trained if said.trial in (1, 2)} == {1: only, 2: only}
     alone = finished(Turns(Assignment("alone", training, members_of(points))), 3)
     assert {said.how for said in together.trained} == {"in a cohort of 2 (program: mlp, depth 1)"}
     assert curves(together).keys() == curves(alone).keys()

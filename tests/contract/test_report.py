@@ -163,6 +163,14 @@ def test_what_matters_is_told_from_forty_trials_on(study: Study) -> None:
         few.importances()
 
 
+def test_a_mean_is_said_of_the_trials_that_it_is_of(study: Study, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"objective": "val_loss", "trials": 2, "repeats": 2, "epochs": 1}
+    twice = tuner.create_study(
+        "twice", loop="tests.loops:descent", space=SPACE, settings=study.settings, **options
+    ).run(progress=False)
+    assert " ± 0 (mean of trials 0 to 1)" in twice.report(tmp_path / "page.html").read_text()
+
+
 def test_nothing_to_show_and_nowhere_to_write(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,6 +150,35 @@ def test_an_edit_gives_another_name(edit: tuple[str, str]) -> None:
     assert name_of(changed) != name_of(CELL)
 
 
+VALUES = {
+    "a tuple in a set": "{('a', 1), ('b', FIRST)}",
+    "a path": "pathlib.Path('rows') / str(FIRST)",
+    "a range": "range(FIRST)",
+    "a date": "datetime.date(2026, 11, FIRST)",
+    "arguments of a command": "argparse.Namespace(width=FIRST)",
+    "a namespace": "types.SimpleNamespace(inner=types.SimpleNamespace(width=FIRST))",
+    "an object with slots": "Settings(FIRST)",
+}
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_another_value_gives_another_name(value: str) -> None:
+    cell = f"""
+import argparse, dataclasses, datetime, pathlib, types
+
+@dataclasses.dataclass(slots=True)
+class Settings:
+    width: int
+
+VALUE = {VALUES[value]}
+
+def train(run):
+    return VALUE
+"""
+    one, again, other = (name_of(cell.replace("FIRST", number)) for number in "112")
+    assert one == again != other
+
+
 def test_another_process_gives_the_same_name() -> None:
     program = "from tests.unit.test_by_value import CELL, name_of; print(name_of(CELL))"
     root = Path(__file__).parents[2]

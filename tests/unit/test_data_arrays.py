@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,7 +145,9 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "empty validation": ((PAIR, (X[:0], Y[:0])), "The validation part of data:load is empty"),
     "NaN labels": ((X, np.where(Y == 1, np.nan, Y)), "NaN or infinite in 25 of 100 rows"),
     "other shape": ((PAIR, (X[:, :1], Y)), "x of shape (2,) per row in train and (1,) in validation"),
-    "other targets": ((PAIR, (X, np.eye(4)[Y])), "y of different shapes"),
+    "other targets": ((PAIR, (X, np.eye(4)[Y])), "y of shape () per row in train and (4,) in validation"),
+    "other outputs": (((X, {"a": Y}), (X, {"b": Y})), "y of shape {'a': ()} per row in train and {'b'"),
+    "an output less": (((X, {"a": Y}), PAIR), "y of shape {'a': ()} per row in train and () in validation"),
     "no validation": ({"train": PAIR, "test": TEST}, "gave no validation part"),
     "no targets": ({"x": X}, "gave x alone"),
     "unknown name": ({"x_trian": X, "y_train": Y}, "gave 'x_trian'"),
@@ -247,6 +250,8 @@ def test_parts_that_were_given_are_put_together_before_they_are_divided() -> Non
     weighted = parts_from(((X, Y, np.full(100, 3.0)), (X, Y)), options, "data:load")[0]
     assert "test" not in weighted.rows, "rows were taken for a test part unasked"
     assert set(np.asarray(weighted.train.weight)) == {1.0, 3.0}
+    with pytest.raises(DataError, match=r"no validation rows: data:load has 3 rows, .* or data\.folds are too many"):
+        parts_from((X[:3], [0.5, 1.5, 2.5]), replace(options, test=None), "data:load")
 
 
 def test_npz(tmp_path: Path) -> None:

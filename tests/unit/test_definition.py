@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tuner.names import check_name
 from workers.contract import Resources, Training
 
 UNITS = {"units": {"type": "int", "low": 16, "high": 256}}
-BUILT = {"model": ..., "loop": "loops:train", "space": UNITS}
+BUILT = {"model": ..., "loop": "loops:train", "space": UNITS, "data": ...}
 GOOD = {"name": "digits", "data": "examples.digits:load", "space": {"family": "mlp"}}
 
 
@@ -179,7 +180,8 @@ FIELD_MISTAKES = [
     ({"model": "m:build"}, ["`space.family`", "`model`", "both"]),
     ({"loop": "m:train"}, ["`space.family`", "`loop`", "both"]),
     ({"space": UNITS, "model": "m:build", "loop": "m:train"}, ["`model` and `loop`", "both"]),
-    ({"space": ..., "loop": "m:train"}, ["`space` is missing", "loop"]),
+    ({"space": ..., "data": ..., "loop": "m:train"}, ["`space` is missing", "loop"]),
+    ({"space": UNITS, "loop": "m:train"}, ["`loop` and `data`", "brings its own data"]),
     ({"space": ..., "model": "mlp"}, ["`model`", "family: mlp"]),
     ({"space": ..., "model": "models.py"}, ["`model`", "'models.py'", "'module:attribute'"]),
     ({"space": ..., "model": "models.build"}, ["`model`", "Did you mean 'models:build'?"]),
@@ -187,6 +189,7 @@ FIELD_MISTAKES = [
     ({"space": ..., "model": "models:"}, ["`model`", "'module:attribute'"]),
     ({"space": ..., "model": 7}, ["`model`", "7"]),
     ({"space": ..., "model": lambda hp: hp}, ["`model`", "<lambda>"]),
+    ({"space": ..., "model": partial(load)}, ["`model` is a partial; expected a function or a class, or 'module:"]),
     ({"enqueue": {"depth": 1}}, ["`enqueue`", "a mapping", "list"]),
     ({"enqueue": [3]}, ["`enqueue`", "the list [3]"]),
     ({**BUILT, "enqueue": [{"units": 32}, {"unit": 32, "units": 32}]}, ["enqueue[1]", "unit"]),

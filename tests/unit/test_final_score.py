@@ -102,9 +102,12 @@ def test_how_many_were_compared() -> None:
 
 
 def test_why_there_is_no_final_score() -> None:
-    assert without_test_part({"data": {"rows": {"train": 9, "validation": 3, "test": 3}}}, loop=False) is None
-    assert "data.held_back" in str(without_test_part({"data": {"rows": {"train": 9, "validation": 3}}}, loop=False))
-    assert "test_loss" in str(without_test_part({}, loop=True))
+    without = {"data": {"rows": {"train": 9, "validation": 3}}}
+    assert without_test_part(STUDY, {"data": {"rows": {"train": 9, "validation": 3, "test": 3}}}) is None
+    assert "data.held_back" in str(without_test_part(STUDY, without))
+    folded = str(without_test_part(replace(STUDY, data={"folds": 3}, repeats=3), without))
+    assert "data.test" in folded and "held_back" not in folded, "which folds do not allow"
+    assert "test_loss" in str(without_test_part(replace(STUDY, loop="m:train"), {}))
 
 
 @pytest.mark.parametrize("objective", ["val_loss", "loss"])

@@ -26,13 +26,14 @@ def test_each_fold_has_a_trial_unless_more_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("data", "changes", "words"),
     [
-        ({"folds": 1}, {}, ["`data.folds`", "from 2"]),
+        ({"folds": 1}, {"trials": 5}, ["`data.folds`", "from 2"]),
         ({"cv": 5}, {}, ["`data.cv`", "`folds`"]),
         ({}, {"cv": 5}, ["`cv`", "`data.folds`"]),
         ({"folds": 5, "validation": 0.3}, {}, ["`data.folds`", "`data.validation`", "keep one"]),
         ({"folds": 5, "test": None, "held_back": 0.3}, {}, ["`data.folds`", "`data.held_back`", "keep one"]),
         ({"folds": 5}, {"repeats": 3, "trials": 30}, ["`repeats` is 3", "`data.folds` is 5", "expected 5"]),
-        ({"folds": 3}, {}, ["`trials` is 50", "multiple of 3", "48 or 51"]),
+        ({"folds": 3}, {}, ["`trials` is 50", "`data.folds` is 3", "multiple of 3", "48 or 51"]),
+        ({"folds": 3}, {"repeats": 6}, ["`trials` is 50", "`repeats` is 6", "multiple of 6", "48 or 54"]),
     ],
 )
 def test_what_does_not_go_together_is_told_in_a_sentence(

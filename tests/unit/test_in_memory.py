@@ -18,7 +18,7 @@ from tuner import InvalidInput, InvalidStudy, Settings, Study, create_study
 from tuner.definitions.definition import StudyDefinition, parse
 from tuner.in_memory import put, take
 from workers.artifacts import ArtifactStore
-from workers.data import Parts, load
+from workers.data import DataError, Parts, load
 from workers.data.arrays import parts_from
 from workers.data.options import Options
 from workers.data.pieces import leaves
@@ -91,6 +91,21 @@ def test_a_worker_gets_what_a_function_would_have_given(form: str, read: Callabl
     assert (found.task, found.labels, found.input_shape) == (given.task, given.labels, given.input_shape)
 
 
+def test_named_arrays_need_no_field_around_them(settings: Settings) -> None:
+    named: list[dict[str, Any]] = [
+        {"x": X, "y": Y},
+        {"x": X.tolist(), "y": Y.tolist()},
+        {"x_train": X, "y_train": Y, "x_validation": X[:9], "y_validation": Y[:9]},
+        {"train": (X, Y), "validation": (X[:9], Y[:9])},
+    ]
+    for arrays in named:
+        short = study(settings, {**arrays, "seed": 3, "task": "regression"})
+        assert short.definition == study(settings, {"arrays": arrays, "seed": 3, "task": "regression"}).definition
+    shares = {"validation": 0.1, "test": None}
+    short = study(settings, {"x": X, "y": Y, **shares})
+    assert short.definition == study(settings, {"arrays": (X, Y), **shares}).definition
+
+
 def test_a_frame_is_a_table(read: Callable[[Any], Parts], tmp_path: Path) -> None:
     FRAME.to_csv(tmp_path / "rows.csv", index=False)
     options = {"target": "target", "exclude": ["key"], "seed": 2}
@@ -159,6 +174,18 @@ def test_what_was_stored_and_is_damaged_is_not_learned_from(read: Callable[[Any]
             read(data)
 
 
+def test_what_a_worker_finds_wrong_is_said_of_the_frame(read: Callable[[Any], Parts]) -> None:
+    """And not of the file that it has become."""
+    gap = FRAME.assign(target=FRAME.target.where(FRAME.key != 7))
+    for frame, sentence in (
+        (gap, "is NaN or empty in 1 of 100 rows of `data.frame`: "),
+        ((FRAME, gap), "is NaN or empty in 1 of 100 rows of `data.frame` \\(validation\\): "),
+        (FRAME[["target"]], "^`data.frame` has no column left to learn from"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            read({"frame": frame, "target": "target"})
+
+
 MISTAKES: dict[str, tuple[Any, str]] = {
     "lengths": ((X, Y[:5]), r"`data\.arrays` has x of 100 rows and y of 5"),
     "objects": ((np.array([object()] * 3), [1, 2, 3]), "x holds objects"),
@@ -166,9 +193,13 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "dates": ((X.astype("M8[s]"), Y), r"x holds datetime64\[s\], expected numbers or text"),
     "empty": (([], []), "is empty"),
     "no y": ((X, None), "gave a tuple of 2"),
+    "a name too many": ({"x": X, "y": Y, "z": Y}, r"`data\.arrays` gave 'z', expected names such as x, y"),
+    "an option too many": ({"x": X, "y": Y, "target": "y"}, r"`data\.target` belongs to a file"),
+    "a file as train": ({"train": "rows.csv", "target": "y"}, r"`data\.train` is not a field\. Did you mean `path`"),
+    "a table as train": ({"train": FRAME, "target": "y"}, r"has arrays as 'train', 'target'; .*\{\"frame\": frame"),
     "one array": (X, r"`data` is a ndarray; expected data=\(x, y\)"),
     "a number": ({"arrays": 5}, "gave a int"),
-    "a dict of arrays": ({"x": X, "y": Y}, r"has arrays as 'x', 'y'; expected .* data=\{\"arrays\": \(x, y\)"),
+    "other names": ({"inputs": X, "y": Y}, r"has arrays as 'inputs', 'y'; expected .* data=\{\"arrays\": \(x, y\)"),
     "datasets": ((DATASET, DATASET), r"holds a tf\.data\.Dataset.* give a function"),
     "one dataset": (DATASET, "or a function that returns datasets"),
     "folds": ({"frame": (FRAME, FRAME), "target": "target", "folds": 3}, r"`data\.frame` has a validation table: keep"),

@@ -42,6 +42,11 @@ def test_a_line_says_everything_where_there_is_room() -> None:
     )
 
 
+def test_a_mean_over_repeats_is_not_said_of_one_of_them() -> None:
+    text = replace(FULL, repeats=3, failed=0, seconds_left=None).text("val_loss")
+    assert text.endswith(", best val_loss 0.050014 (mean of trials 15 to 17)")
+
+
 @pytest.mark.parametrize(
     ("width", "text"),
     [

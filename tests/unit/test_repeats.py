@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from db.tables import Study
 from tuner.coordination.active_study import ActiveStudy
-from tuner.coordination.repeats import Configurations, estimate, mean_curve, numbers_of, state_of
+from tuner.coordination.repeats import Configurations, estimate, mean_curve, numbers_of, over_repeats, state_of
 from tuner.coordination.tried import Attempt, Point
 from tuner.definitions.definition import parse
 from tuner.errors import InvalidStudy
@@ -41,6 +41,16 @@ def test_mean_and_standard_error(values: list[float]) -> None:
 @given(NUMBERS | st.just(math.inf))
 def test_a_single_value_is_its_own_mean_to_the_bit(value: float) -> None:
     assert (estimate([value]).mean, estimate([value]).standard_error) == (value, None)
+
+
+def test_repeats_on_the_same_fold_count_once() -> None:
+    """As often as a fold is asked, its rows stay the same."""
+    once = over_repeats([0.1, 0.4, 0.25], 3)
+    assert once == estimate([0.1, 0.4, 0.25])
+    thrice = over_repeats([0.1, 0.4, 0.25] * 3, 3)
+    assert (thrice.mean, thrice.standard_error) == pytest.approx((once.mean, once.standard_error))
+    assert over_repeats([0.1, 0.4, 0.25] * 3, 1) == estimate([0.1, 0.4, 0.25] * 3)
+    assert over_repeats([0.0, 2.0, 1.0, 3.0], 2) == estimate([0.5, 2.5])
 
 
 @given(st.lists(st.sampled_from(STATES), min_size=1, max_size=5), st.integers(0, 2), st.randoms())

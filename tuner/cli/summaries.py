@@ -32,7 +32,10 @@ def one_line(now: StudySummary) -> str:
     return f"{now.name}: {now.state}, {trials}{best}"
 
 
-NOBODY = "No coordinator runs it now: start one with `tuner serve`, or run the study's file with `tuner run`."
+NOBODY = (
+    "No coordinator runs it now: start one with `tuner serve`, or run the study's file with `tuner run`, "
+    "or the study in Python with `run()`."
+)
 
 
 def unserved(database: Database, now: StudySummary) -> bool:
@@ -137,7 +140,7 @@ def _coordinator(now: StudySummary) -> str | None:
 
     if now.state in OVER:
         return None
-    nobody = "none; `tuner serve`, or `tuner run` of its file, goes on"
+    nobody = "none; `tuner serve`, `tuner run` of its file or `run()` in Python goes on"
     return process_words(now.coordinator) if now.coordinator else nobody
 
 

@@ -57,6 +57,14 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, math.sqrt(variance / count))
 
 
+def over_repeats(values: Sequence[float], folds: int) -> Estimate:
+    """The mean of what a configuration scored in every repeat, by number, and its standard error.
+
+    Repeats that are validated on the same fold share its rows, so it is the means of the folds whose spread counts.
+    """
+    return estimate(values if folds == 1 else [estimate(values[fold::folds]).mean for fold in range(folds)])
+
+
 def mean_curve(curves: Iterable[Mapping[int, float]], at_least: int = 1) -> dict[int, float]:
     """The mean by epoch over the curves that have the epoch; without the epochs that fewer than `at_least` have."""
     reached: dict[int, list[float]] = {}

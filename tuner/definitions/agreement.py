@@ -11,13 +11,9 @@ from tuner.definitions.fields import Fields
 def agree(given: Fields, values: Mapping[str, Any]) -> None:
     """Add what is wrong to the problems of `given`. `values`: of every field, each good by itself or its default."""
     points, trials, repeats = len(values["enqueue"]), values["trials"], values["repeats"]
-    if trials % repeats:
-        near = [number for number in (trials - trials % repeats, trials - trials % repeats + repeats) if number]
-        given.problems.append(
-            f"`trials` is {trials} and `repeats` is {repeats}: every training is a trial, and each configuration is "
-            f"trained {repeats} times; expected a multiple of {repeats}, such as {' or '.join(map(str, near))}."
-        )
     folds = (values["data"] or {}).get("folds") or 1
+    if trials % repeats:
+        given.problems.append(uneven(trials, repeats, folds))
     if repeats % folds:
         given.problems.append(
             f"`repeats` is {repeats} and `data.folds` is {folds}: each fold validates a configuration equally often; "
@@ -39,3 +35,13 @@ def agree(given: Fields, values: Mapping[str, Any]) -> None:
             f"`gpus_per_trial` is {gpus:g}: a share of a card is below 1, and more than one card is a whole number; "
             f"expected {int(gpus)} or {int(gpus) + 1}."
         )
+
+
+def uneven(trials: int, repeats: int, folds: int) -> str:
+    """The sentence about a number of trials that leaves a configuration without all of its repeats."""
+    often = f"`data.folds` is {folds}" if repeats == folds else f"`repeats` is {repeats}"
+    near = [number for number in (trials - trials % repeats, trials - trials % repeats + repeats) if number]
+    return (
+        f"`trials` is {trials} and {often}: every training is a trial, and each configuration is trained {repeats} "
+        f"times; expected a multiple of {repeats}, such as {' or '.join(map(str, near))}."
+    )

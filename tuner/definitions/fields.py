@@ -73,7 +73,9 @@ class Fields:
         """The same, or null."""
         if self._form.get(key, default) is None:
             return None
-        return self.whole(key, low if default is None else default, low, high, nullable=True)
+        known = len(self.problems)
+        found = self.whole(key, low if default is None else default, low, high, nullable=True)
+        return found if len(self.problems) == known else default
 
     def number(
         self, key: str, default: float, low: float, high: float, *, above: bool = False, nullable: bool = False
@@ -133,7 +135,12 @@ class Fields:
         if value is None:
             return None
         if callable(value):
-            value = _named(value)
+            named = _named(value)
+            if named is None:
+                kind = type(value).__name__
+                self.problems.append(f"{self.path(key)} is a {kind}; expected a function or a class, or {example!r}.")
+                return None
+            value = named
         in_script = isinstance(value, str) and value.startswith("__main__:")
         if isinstance(value, str) and _ENTRY_POINT.fullmatch(value) and not in_script:
             return value
@@ -163,9 +170,9 @@ def _number_hint(value: object) -> str:
     return f" Write it as a number, without quotes: {int(number) if number == int(number) else number!r}."
 
 
-def _named(target: Callable[..., Any]) -> str:
+def _named(target: Callable[..., Any]) -> str | None:
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
-    return f"{module}:{name}" if module and name else repr(target)
+    return f"{module}:{name}" if module and name else None
 
 
 def _entry_point_hint(value: object) -> str:

@@ -110,10 +110,14 @@ def _subject(given: Fields) -> dict[str, Any]:
         given.problems.append(
             "Nothing says what to train: give `space: {family: mlp}`, `model: 'module:build'` or `loop: 'module:f'`."
         )
+    elif loop is not None and given.raw("data") is not None:
+        given.problems.append("`loop` and `data` are both given, and a loop brings its own data: remove `data`.")
     if loop is not None and given.raw("space") is None:
         given.problems.append("`space` is missing: the parameters of a `loop` cannot be read from its code.")
     if loop is None and given.raw("data") is None:
-        given.problems.append("`data` is missing: give {path: train.csv, target: COLUMN}, or 'module:function'.")
+        given.problems.append(
+            "`data` is missing: give {path: train.csv, target: COLUMN}, 'module:function' or, in Python, (x, y)."
+        )
     return {"space": space, "model": model or family, "loop": loop}
 
 

@@ -222,7 +222,7 @@ def _require_refittable(choice: Choice) -> None:
     name = choice.study.name
     if choice.definition.loop is not None:
         raise InvalidInput(f"The loop of study {name!r} trains by itself, so nobody else can train its model again.")
-    if problem := without_test_part(choice.study.checked, loop=False):
+    if problem := without_test_part(choice.definition, choice.study.checked):
         raise InvalidInput(f"Nothing would say how good a model of {name!r} is once it has seen all rows: {problem}")
 
 

@@ -42,7 +42,7 @@ def score(database: Database, settings: Settings, study: str) -> FinalScore:
 
 
 def _read(database: Database, settings: Settings, choice: Choice) -> dict[str, Any]:
-    if problem := without_test_part(choice.study.checked, loop=choice.definition.loop is not None):
+    if problem := without_test_part(choice.definition, choice.study.checked):
         raise InvalidInput(f"Study {choice.study.name!r} has nothing to score its winner on: {problem}")
     own = with_code(database, settings, choice.study)
     scores: dict[str, Any] = score_model(choice.definition, choice.trial, choice.artifact, own)["scores"]

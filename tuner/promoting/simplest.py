@@ -22,7 +22,7 @@ from db.engine import Database, Session
 from db.tables import Artifact, Trial
 from tuner.configuration import Settings
 from tuner.coordination.housekeeping import smaller
-from tuner.coordination.repeats import estimate, numbers_of
+from tuner.coordination.repeats import estimate, numbers_of, over_repeats
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, PromotionFailed
 from tuner.promoting.model_processes import compare_models
@@ -110,13 +110,14 @@ def judged_by_folds(definition: StudyDefinition, models: Sequence[tuple[Trial, S
             its configuration in every repeat.
     """
     best, of_best = models[0]
-    mean = estimate(of_best).mean
+    folds = definition.folds
+    mean = over_repeats(of_best, folds).mean
     candidates = [_candidate(definition, best, mean, mean, 0.0)]
     for trial, values in models[1:]:
-        differences = estimate([its - bests for its, bests in zip(values, of_best, strict=True)])
+        differences = over_repeats([its - bests for its, bests in zip(values, of_best, strict=True)], folds)
         error = differences.standard_error or 0.0
         candidates.append(_candidate(definition, trial, mean + differences.mean, mean, error))
-    return _simplest(definition, candidates, f"over the {definition.folds} folds")
+    return _simplest(definition, candidates, f"over the {folds} folds")
 
 
 def _simplest(definition: StudyDefinition, candidates: Sequence[Candidate], where: str) -> Simplest:

@@ -14,7 +14,7 @@ from typing import Any
 from db import events, reports, trials
 from db.engine import Session
 from db.tables import Trial
-from tuner.coordination.repeats import Estimate, estimate, numbers_of, state_of
+from tuner.coordination.repeats import Estimate, numbers_of, over_repeats, state_of
 from tuner.definitions.definition import StudyDefinition
 
 READ = "test_part_read"  # the event that counts a reading of the test part, and keeps what came of it
@@ -47,7 +47,7 @@ def over_folds(s: Session, definition: StudyDefinition, trial: Trial) -> Estimat
     same = trials.numbered(s, trial.study_id, numbers)
     values = [item.value for item in same if item.value is not None]
     ranked = state_of([item.state for item in same], definition.repeats) == "complete"
-    return estimate(values) if ranked and len(values) == definition.repeats else None
+    return over_repeats(values, definition.folds) if ranked and len(values) == definition.repeats else None
 
 
 def final_score(
@@ -110,15 +110,20 @@ def ranked(counts: Mapping[str, int], repeats: int) -> int:
     return math.ceil((counts.get("complete", 0) + counts.get("pruned", 0)) / repeats)
 
 
-def without_test_part(checked: dict[str, Any], *, loop: bool) -> str | None:
+def without_test_part(definition: StudyDefinition, checked: Mapping[str, Any]) -> str | None:
     """Why a study has no rows for a final score, and how the next one gets some; None where it has a test part.
 
     `checked`: the report of its dry run.
     """
-    if loop:
+    if definition.loop is not None:
         return "its loop reported no metric such as test_loss beside its objective val_loss."
     if "test" in checked.get("data", {}).get("rows", {}):
         return None
+    if definition.folds > 1:
+        return (
+            "every row chose it, each in its fold. In the next study `data.test: 0.2` keeps a fifth of them for this; "
+            "where the data comes in parts, give a test part beside them."
+        )
     return "every validation row chose it. In the next study `data.held_back: 0.33` keeps a third of them for this."
 
 

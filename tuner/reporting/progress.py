@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tuner.coordination.active_study import ActiveStudy
-from tuner.coordination.repeats import OVER
+from tuner.coordination.repeats import OVER, numbers_of
 from tuner.definitions.definition import StudyDefinition
 
 if TYPE_CHECKING:
@@ -36,9 +36,10 @@ class Snapshot:
     running: int
     pruned: int
     failed: int
-    best: tuple[int, float] | None  # trial number, objective
+    best: tuple[int, float] | None  # trial number, objective (a mean with repeats)
     seconds_left: float | None  # at the rate of this run; None: too few trials have finished in it
     paused: bool = False
+    repeats: int = 1
 
     def text(self, objective: str, width: int | None = None) -> str:
         """The figures as one line. Where that has more than `width` characters, it is said shorter, then left out."""
@@ -52,7 +53,7 @@ class Snapshot:
 
     def _parts(self, objective: str) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
         """Rank and text of every part, in full and in brief. The one of the highest rank is left out first."""
-        value, trial = (f"{self.best[1]:.5g}", f" (trial {self.best[0]})") if self.best else ("", "")
+        value, trial = (f"{self.best[1]:.5g}", f" ({self._whose(self.best[0])})") if self.best else ("", "")
         best = f"best {objective} {value}" if self.best else "no result yet"
         left = "" if self.seconds_left is None or self.paused else f"{_words(self.seconds_left)} left"
         others = [(3, f"{self.running} running"), (4, f"{self.pruned} pruned")]
@@ -66,6 +67,12 @@ class Snapshot:
             full.append((2, f"about {left}"))
             brief.append((2, left))
         return full, brief
+
+    def _whose(self, trial: int) -> str:
+        if self.repeats == 1:
+            return f"trial {trial}"
+        same = numbers_of(trial // self.repeats, self.repeats)
+        return f"mean of trials {same[0]} to {same[-1]}"
 
 
 class Pace:
@@ -86,7 +93,8 @@ class Pace:
         finished, paused = sum(counts.get(state, 0) for state in OVER), study.state == "paused"
         running, pruned, failed = counts.get("running", 0), counts.get("pruned", 0), counts.get("failed", 0)
         left = self._seconds_left(finished, running, max(0, planned - finished), paused)
-        return Snapshot(planned, finished, running, pruned, failed, study.best, left, paused)
+        repeats = study.definition.repeats
+        return Snapshot(planned, finished, running, pruned, failed, study.best, left, paused, repeats)
 
     def _seconds_left(self, finished: int, running: int, to_come: int, paused: bool) -> float | None:
         now = time.monotonic()

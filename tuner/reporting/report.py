@@ -105,8 +105,10 @@ def _facts(now: StudySummary) -> Iterator[tuple[str, Any]]:
     yield "epochs", f"{now.epochs} of {now.epochs_without_stopping} without pruning and early stopping"
     if now.best is not None and now.best_configuration is not None:
         error = now.best_configuration.standard_error
-        spread = "" if error is None else f" ± {error:.2g}, over {len(now.best_configuration.trials)} seeds"
-        yield f"best {now.objective}", f"{plots.short(now.best_configuration.value)}{spread} (trial {now.best.number})"
+        same = now.best_configuration.trials
+        whose = f"trial {now.best.number}" if error is None else f"mean of trials {same[0]} to {same[-1]}"
+        spread = "" if error is None else f" ± {error:.2g}"
+        yield f"best {now.objective}", f"{plots.short(now.best_configuration.value)}{spread} ({whose})"
         unread = (
             f"none: {now.no_test_part}" if now.no_test_part else "the test part was not read yet for the best trial"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from db import attempts, configurations, reports, states, studies, trials
 from db.engine import Database, Session
 from db.tables import Study, Trial
-from tuner.coordination.repeats import estimate, numbers_of, state_of
+from tuner.coordination.repeats import numbers_of, over_repeats, state_of
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
 from tuner.reporting.final_score import FinalScore, found, ranked, without_test_part
@@ -48,7 +48,7 @@ class ConfigurationResult:
     trials: tuple[int, ...]  # their numbers, as far as they have begun
     state: str  # running | complete | pruned | failed; complete only when every repeat is
     value: float | None  # the mean of a complete one's objectives, by which configurations are ranked
-    standard_error: float | None  # of that mean, from the spread over the seeds; None with a single repeat
+    standard_error: float | None  # of that mean, from the spread over the repeats or folds; None with one
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ def completed(trials: Sequence[TrialResult], direction: str) -> list[TrialResult
     return sorted(found, key=lambda trial: trial.value or 0.0, reverse=direction == "maximize")
 
 
-def configuration_results(results: Sequence[TrialResult], repeats: int) -> list[ConfigurationResult]:
+def configuration_results(results: Sequence[TrialResult], repeats: int, folds: int = 1) -> list[ConfigurationResult]:
     """What trials say together, by the number of their configuration. `results`: every trial, by number."""
     groups: dict[int, list[TrialResult]] = {}
     for result in results:
         groups.setdefault(result.number // repeats, []).append(result)
-    return [_configuration(number, group, repeats) for number, group in groups.items()]
+    return [_configuration(number, group, repeats, folds) for number, group in groups.items()]
 
 
 def dataframe(trials: Sequence[TrialResult], repeats: int) -> pandas.DataFrame:
@@ -182,7 +182,7 @@ def summary(database: Database, name: str) -> StudySummary:
         best_configuration=winner.configuration,
         best_metrics=winner.metrics,
         final=winner.final,
-        no_test_part=without_test_part(row.checked, loop=definition.loop is not None),
+        no_test_part=without_test_part(definition, row.checked),
         epochs=totals.epochs,
         epochs_without_stopping=over * definition.epochs,
         seconds=row.active_seconds,
@@ -218,16 +218,16 @@ def _winner(s: Session, row: Study, definition: StudyDefinition, among: int) -> 
     repeats = trials.numbered(s, row.id, numbers_of(number, definition.repeats))
     return _Winner(
         _result(best[0], len(curve), attempts.trained(s, row.id, best[0].number).get(best[0].number)),
-        _configuration(number, repeats, definition.repeats),
+        _configuration(number, repeats, definition.repeats, definition.folds),
         curve.get(best[0].best_epoch or 0, {}),
         found(s, definition, best[0], among),
     )
 
 
-def _configuration(number: int, group: Sequence[Trial | TrialResult], repeats: int) -> ConfigurationResult:
+def _configuration(number: int, group: Sequence[Trial | TrialResult], repeats: int, folds: int) -> ConfigurationResult:
     state = state_of([item.state for item in group], repeats)
     values = [item.value for item in group if item.value is not None]
-    together = estimate(values) if state == "complete" and len(values) == repeats else None
+    together = over_repeats(values, folds) if state == "complete" and len(values) == repeats else None
     return ConfigurationResult(
         number=number,
         params=group[0].params,

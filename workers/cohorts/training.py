@@ -107,7 +107,7 @@ class Cohort:
             for first in range(0, len(members), size):
                 seats, begun = zip(*members[first : first + size], strict=True)
                 self._stacks.append(Stack(structure, seats, begun))
-                how = _how(structure, len(seats), len(members))
+                how = _how(structure, len(seats), len(members), folds=bool((self._training.data or {}).get("folds")))
                 for seat in seats:
                     seat.lane.trained(how)
 
@@ -209,9 +209,13 @@ def _fail(lanes: Iterable[Lane], error: Exception) -> None:
             lane.end(cause_of(error), sentence_of(error), log_of(error))
 
 
-def _how(structure: Structure, members: int, alike: int) -> str:
-    """How the members of a stack are trained, in words. `alike`: how many of the assignment have their structure."""
+def _how(structure: Structure, members: int, alike: int, *, folds: bool) -> str:
+    """How the members of a stack are trained, in words.
+
+    `alike`: how many of the assignment have their structure and, where the data has folds, their fold.
+    """
     if members > 1:
         return f"in a cohort of {members} (program: {structure.label})"
-    reason = structure.limit if alike > 1 else "the only trial of its structure in its assignment"
+    only = f"the only trial of its structure{' and fold' if folds else ''} in its assignment"
+    reason = structure.limit if alike > 1 else only
     return f"alone (program: {structure.label}): {reason}"

@@ -41,7 +41,7 @@ def parts_from(value: Any, options: Options, origin: str, fingerprint: str | Non
             raise DataError(f"data.folds divides rows, and {origin} gave datasets: expected arrays, or no folds.")
         return [parts_from_datasets(given, options, origin)]
     pieces = _pieces(given, origin)
-    targets = _targets(pieces, options, origin)
+    targets = _targets(pieces, options)
     return [_parts(pieces, targets, each, origin, fingerprint) for each in options.each_fold]
 
 
@@ -49,9 +49,8 @@ def _parts(
     pieces: Mapping[str, Piece], targets: Targets, options: Options, origin: str, fingerprint: str | None
 ) -> Parts:
     pieces = _held_back(_split(pieces, targets, options), targets, options, origin)
-    require_rows(
-        {name: piece.rows for name, piece in pieces.items()}, sum(piece.rows for piece in pieces.values()), origin
-    )
+    rows = {name: piece.rows for name, piece in pieces.items()}
+    require_rows(rows, sum(rows.values()), options, origin)
     parts = {name: _part(piece) for name, piece in pieces.items()}
     return Parts(
         train=parts["train"],
@@ -189,20 +188,21 @@ def _array(value: Any, what: str) -> np.ndarray:
 
 
 def _same_shapes(pieces: Mapping[str, Piece], origin: str) -> None:
-    shapes = {name: map_leaves(lambda array: array.shape[1:], piece.x) for name, piece in pieces.items()}
-    first = next(iter(shapes))
-    for name, shape in shapes.items():
-        if shape != shapes[first]:
-            raise DataError(f"{origin} has x of shape {shapes[first]} per row in {first} and {shape} in {name}.")
+    first = next(iter(pieces))
+    for name, piece in pieces.items():
+        for field in ("x", "y"):
+            one, other = (
+                map_leaves(lambda array: array.shape[1:], getattr(each, field)) for each in (pieces[first], piece)
+            )
+            if one != other:
+                raise DataError(f"{origin} has {field} of shape {one} per row in {first} and {other} in {name}.")
 
 
-def _targets(pieces: Mapping[str, Piece], options: Options, origin: str) -> Targets:
+def _targets(pieces: Mapping[str, Piece], options: Options) -> Targets:
     """What the targets of all parts are: `values` holds them one after the other, or nothing for several outputs."""
     structures = [piece.y for piece in pieces.values()]
     if any(not isinstance(y, np.ndarray) for y in structures):
         return Targets(np.empty(0), options.task, None)
-    if len({y.shape[1:] for y in structures}) > 1:
-        raise DataError(f"{origin} has y of different shapes per row: {sorted({y.shape[1:] for y in structures})}.")
     return array_targets(np.concatenate(structures), options.task)
 
 

@@ -63,6 +63,15 @@ def is_stored(path: Path) -> bool:
     return path.parent.parent.name == DATA
 
 
+def called(path: Path) -> str:
+    """What a file is called in a sentence: where it is, or the field whose data it holds."""
+    if not is_stored(path):
+        return str(path)
+    if not is_table(path):
+        return "`data.arrays`"
+    return "`data.frame`" if path.stem == "data" else f"`data.frame` ({path.stem})"
+
+
 def read_table(path: Path) -> Any:
     """The file as a pandas DataFrame with at least one row."""
     import pandas as pd

@@ -12,7 +12,7 @@ from typing import Any
 
 from workers.data.arrays import parts_from
 from workers.data.errors import DataError
-from workers.data.files import digest, is_stored, is_table, read_arrays, stamp
+from workers.data.files import called, digest, is_table, read_arrays, stamp
 from workers.data.npz import nested
 from workers.data.options import Options
 from workers.data.parts import Parts
@@ -89,8 +89,7 @@ def _load_arrays(options: Options) -> Sequence[Parts]:
         value.update(
             {f"{name}_{part}" if "_" not in name else name: array for name, array in nested(read_arrays(path)).items()}
         )
-    origin = "`data.arrays`" if is_stored(_train_file(options)) else str(options.path)
-    return parts_from(value, options, origin, fingerprint)
+    return parts_from(value, options, called(_train_file(options)), fingerprint)
 
 
 def _train_file(options: Options) -> Path:

@@ -11,10 +11,10 @@ import numpy as np
 
 from workers.data import columns
 from workers.data.errors import DataError
-from workers.data.files import is_table, read_table
+from workers.data.files import called, is_table, read_table
 from workers.data.options import Options
 from workers.data.parts import Part, Parts
-from workers.data.split import hold_back, split
+from workers.data.split import Fold, hold_back, split
 from workers.data.targets import Targets, column_targets
 
 
@@ -28,8 +28,8 @@ def load_table(options: Options, fingerprint: str) -> list[Parts]:
     kinds = columns.kinds(frames, names, options.categories)
     targets = _targets(frames, options)
     offsets = dict(zip(frames, np.cumsum([0, *map(len, frames.values())]), strict=False))
-    raw = {key: _raw(frame, kinds, str(options.files[key])) for key, frame in frames.items()}
-    weights = {key: _weight(frame, options, str(options.files[key])) for key, frame in frames.items()}
+    raw = {key: _raw(frame, kinds, called(options.files[key])) for key, frame in frames.items()}
+    weights = {key: _weight(frame, options, called(options.files[key])) for key, frame in frames.items()}
 
     def taken(source: str, chosen: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
         weight = weights[source]
@@ -85,13 +85,13 @@ def _read(options: Options) -> dict[str, Any]:
         special = {"the target": options.target, "the weight": options.weight}
         for what, name in special.items():
             if name is not None:
-                columns.require(frame, [name], str(options.files[key]), what)
+                columns.require(frame, [name], called(options.files[key]), what)
     return frames
 
 
 def _features(frames: Mapping[str, Any], options: Options) -> list[str]:
     """Names of the columns to learn from, in the order of the train file."""
-    train, origin = frames["train"], str(options.files["train"])
+    train, origin = frames["train"], called(options.files["train"])
     for field in ("features", "exclude", "categories"):
         columns.require(train, getattr(options, field) or (), origin, f"in data.{field}")
     left_out = {options.target, options.weight, *options.exclude}
@@ -103,7 +103,7 @@ def _features(frames: Mapping[str, Any], options: Options) -> list[str]:
     if unused:
         raise DataError(f"data.categories: {unused[0]!r} is not among the features: remove it there or use it.")
     for key, frame in frames.items():
-        columns.require(frame, names, str(options.files[key]), "a feature of the train file")
+        columns.require(frame, names, called(options.files[key]), "a feature of the train file")
     return names
 
 
@@ -116,7 +116,7 @@ def _targets(frames: Mapping[str, Any], options: Options) -> Targets:
         missing = int(frame[name].isna().sum())
         if missing:
             raise DataError(
-                f"Target {name!r} is NaN or empty in {missing} of {len(frame)} rows of {options.files[key]}: "
+                f"Target {name!r} is NaN or empty in {missing} of {len(frame)} rows of {called(options.files[key])}: "
                 "remove or repair these rows."
             )
     series = pd.concat([frame[name] for frame in frames.values()], ignore_index=True)
@@ -142,17 +142,17 @@ def _rows(frames: Mapping[str, Any], options: Options, targets: Targets) -> dict
         codes = None if targets.strata is None else targets.strata[rows + (0 if source == "train" else count)]
         ranking, held = hold_back(len(rows), options.held_back, options.seed, codes)
         found["validation"], found["test"] = (source, rows[ranking]), (source, rows[held])
-    require_rows({key: len(rows) for key, (_, rows) in found.items()}, count, str(options.path))
+    require_rows({key: len(rows) for key, (_, rows) in found.items()}, count, options, called(options.files["train"]))
     return found
 
 
-def require_rows(rows: Mapping[str, int], total: int, origin: str) -> None:
+def require_rows(rows: Mapping[str, int], total: int, options: Options, origin: str) -> None:
     """DataError for a part without rows."""
     for part, count in rows.items():
         if count == 0:
-            raise DataError(
-                f"There are no {part} rows: {origin} has {total} rows, too few to split, or data.{part} is too small."
-            )
+            folds = part == "validation" and isinstance(options.validation, Fold)
+            reason = "data.folds are too many" if folds else f"data.{part} is too small"
+            raise DataError(f"There are no {part} rows: {origin} has {total} rows, too few to split, or {reason}.")
 
 
 def _raw(frame: Any, kinds: Mapping[str, str], origin: str) -> dict[str, np.ndarray]:
