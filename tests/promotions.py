@@ -47,7 +47,7 @@ def finished_study(database: Database, url: str, home: Path, loop: str = "descen
 
 
 def fake_export(
-    definition: Any, trial: Any, artifact: Any, settings: Settings, staging: Path, *, refit: bool
+    definition: Any, trial: Any, artifact: Any, settings: Settings, staging: Path, *, refit: int | None
 ) -> dict[str, Any]:
     """Write a folder as the export does: files, and a manifest with their hashes."""
     for name, content in FILES.items():
@@ -58,7 +58,7 @@ def fake_export(
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
     scores: dict[str, Any] = {"validation": {"loss": trial.value}, "test": {"loss": 0.5}}
     if refit:
-        scores |= {"validation": None, "test": {"loss": 0.4}, "refit": {"epochs": trial.best_epoch, "rows": 100}}
+        scores |= {"validation": None, "test": {"loss": 0.4}, "refit": {"epochs": refit, "rows": 100}}
     (staging / "assets.extra/ockham.json").write_text(json.dumps({"files": hashes, "scores": scores}))
     return {"scores": scores}
 

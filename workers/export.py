@@ -4,7 +4,7 @@ Reads one JSON object on stdin and prints one JSON line on stdout; all else, use
 
     {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "trial": 17, "token": 1,
      "epoch": 9, "key": KEY | null, "sha256": SUM | null, "staging": DIR | null, "probe_rows": 16,
-     "evaluate_test": true, "refit": false}                                       a null key: it is trained again
+     "evaluate_test": true, "refit": null | EPOCHS}                        a null key needs epochs to train it again
     {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null, "notes": [...],
      "scores": {"validation": {metric: value} | null, "test": {metric: value} | null,
                 "standard_errors": {part: {metric: value}}, "rows": {part: number},
@@ -64,7 +64,7 @@ def _export_trial(
         raise ExportRefused(f"Study {training.study!r} names no data, which its model is built for: add data to it.")
     parts = load(training.data, training.import_paths, request["trial"])
     state = parts.preprocessing if folder is None else same_preprocessing(parts, folder)
-    model, refit = _model(training, folder, request, parts, about["epoch"])
+    model, refit = _model(training, folder, request, parts)
     test = parts.test if request.get("evaluate_test") else None
     scored = {"validation": None if refit else parts.validation, "test": test}
     scores, notes = evaluate(model, scored)
@@ -89,13 +89,14 @@ def _export_trial(
 
 
 def _model(
-    training: Training, folder: Path | None, request: Mapping[str, Any], parts: Parts, epochs: int
+    training: Training, folder: Path | None, request: Mapping[str, Any], parts: Parts
 ) -> tuple[Any, dict[str, Any]]:
-    """The trial's model as it was trained, or trained again for so many epochs; then also what scores say of that."""
-    if folder is not None and not request.get("refit"):
+    """The trial's model as it was trained, or trained again; then also what scores say of that."""
+    if folder is not None and request.get("refit") is None:
         return rebuilt(training, folder, request, parts), {}
     from workers.refit import refitted, together
 
+    epochs = int(request["refit"])
     rows = together(parts.train, parts.validation)
     return refitted(training, request, parts, rows, epochs), {"refit": {"epochs": epochs, "rows": rows.rows}}
 

@@ -29,12 +29,12 @@ def export_model(
     settings: Settings,
     staging: Path,
     *,
-    refit: bool,
+    refit: int | None,
 ) -> dict[str, Any]:
     """Write the trial's model as a SavedModel into `staging` and score it on the test part.
 
-    `refit`: train it again first, on training and validation rows; only so it does without an artifact. Returns what
-    workers/export.py says: scores and paths. Raises PromotionFailed with its last lines.
+    `refit`: train it again first, for so many epochs on training and validation rows; only so it does without an
+    artifact. Returns what workers/export.py says: scores and paths. Raises PromotionFailed with its last lines.
     """
     request = json.dumps({**_request(definition, trial, artifact, settings, staging), "refit": refit})
     if refit:  # takes as long as the trial did, or longer

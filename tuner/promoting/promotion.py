@@ -26,11 +26,11 @@ from db.tables import Artifact, Model, ModelVersion, Study, Trial
 from tuner import user_code
 from tuner.configuration import Settings
 from tuner.definitions.definition import StudyDefinition
-from tuner.errors import InvalidInput, NothingToPromote, PromotionFailed, UnknownName
+from tuner.errors import NothingToPromote, PromotionFailed, UnknownName
 from tuner.names import check_name
-from tuner.promoting import publishing, serving_config
+from tuner.promoting import publishing, refitting, serving_config
 from tuner.promoting.model_processes import export_model, verify_model
-from tuner.reporting.final_score import READ, FinalScore, final_score, found, over_folds, ranked, without_test_part
+from tuner.reporting.final_score import READ, FinalScore, final_score, found, over_folds, ranked
 from tuner.reporting.results import no_trial
 
 DEFAULT_ALIAS = "champion"
@@ -83,8 +83,8 @@ def promote(
         name: the model's name; None: the study's.
         alias: the name under which the version is asked for.
         directory: folder that holds the model's folder; None: `settings.models`.
-        refit: train it again first, with the trial's parameters and seed and for as many epochs as were its best, on
-            the training and the validation rows together.
+        refit: train it again first, with the trial's parameters and seed, on the training and the validation rows
+            together, for so many epochs as `refitting.epochs` says.
 
     Raises:
         UnknownName: no such study.
@@ -180,7 +180,7 @@ def choose(database: Database, name: str, number: int | None, *, refit: bool = F
         raise NothingToPromote(f"Trial {trial.number} of study {name!r} cannot be promoted: {why}")
     choice = Choice(study, definition, trial, artifact)
     if refit:
-        _require_refittable(choice)
+        refitting.require_possible(choice.study, choice.definition)
     return choice
 
 
@@ -217,20 +217,12 @@ def _same_directory(model: Model, base: Path) -> None:
         )
 
 
-def _require_refittable(choice: Choice) -> None:
-    """What was trained on the validation rows too is good for nothing that could be told without a test part."""
-    name = choice.study.name
-    if choice.definition.loop is not None:
-        raise InvalidInput(f"The loop of study {name!r} trains by itself, so nobody else can train its model again.")
-    if problem := without_test_part(choice.definition, choice.study.checked):
-        raise InvalidInput(f"Nothing would say how good a model of {name!r} is once it has seen all rows: {problem}")
-
-
 def _publish(
     database: Database, settings: Settings, choice: Choice, model: Model, alias: str, refit: bool
 ) -> ModelVersion:
     with _reserved(database, choice, model) as (version, staging):
-        answer = export_model(choice.definition, choice.trial, choice.artifact, settings, staging, refit=refit)
+        epochs = refitting.epochs(database, choice.definition, choice.trial) if refit else None
+        answer = export_model(choice.definition, choice.trial, choice.artifact, settings, staging, refit=epochs)
         scores: dict[str, Any] = answer["scores"]
         scores["test_reads"] = _count_test_read(database, choice, scores) if scores.get("test") else 0
         failpoint("exported")
