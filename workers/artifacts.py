@@ -144,7 +144,8 @@ class ArtifactStore:
         old = staging.with_name(uuid.uuid4().hex)
         for attempt in range(ATTEMPTS):
             for folder in reversed(parents):
-                with contextlib.suppress(FileNotFoundError):
+                # Python says that it exists where it did, and was removed before Python looked what it was.
+                with contextlib.suppress(FileNotFoundError, FileExistsError):
                     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 target.rename(old)  # rename(2) replaces no folder that has files

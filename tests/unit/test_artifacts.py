@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,6 +164,24 @@ def test_what_a_dead_writer_left_is_cleaned_after_a_while(store: ArtifactStore) 
     os.utime(left, (0, 0))
     assert store.clean(seconds=3600) == 1
     assert not left.exists()
+
+
+def test_a_folder_that_is_removed_while_it_is_made_is_made_again(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's mkdir fails where the folder exists at first, and is gone when it looks whether it is one."""
+    make, failed = Path.mkdir, list[Path]()
+
+    def racing(folder: Path, *arguments: Any, **options: Any) -> None:
+        if folder.name == "trial-0" and not failed:
+            failed.append(folder)
+            raise FileExistsError(folder)
+        make(folder, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", racing)
+    store.write("s/trial-0/epoch-0001", {"x": b"1"}, {})
+    assert failed
+    assert store.verify("s/trial-0/epoch-0001")
 
 
 def test_writing_survives_the_removal_of_neighbours(store: ArtifactStore) -> None:
