@@ -41,6 +41,12 @@ def best(
     return [min(group, key=lambda item: (item[0], item[1].number))[1] for group in in_order]
 
 
+def repeats_of(s: Session, trial: Trial, repeats: int) -> list[Trial]:
+    """The trials of a trial's configuration that have a row, itself among them, by number."""
+    first = trial.number - trial.number % repeats
+    return trials.numbered(s, trial.study_id, range(first, first + repeats))
+
+
 def best_mean(s: Session, study_id: int, direction: str, repeats: int) -> float | None:
     """The mean over the repeats of the best configuration; None while there is none."""
     found = best(s, study_id, direction, repeats)

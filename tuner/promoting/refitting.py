@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import statistics
 
-from db import trials
+from db import configurations
 from db.engine import Database
 from db.tables import Study, Trial
-from tuner.coordination.repeats import numbers_of
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput
 from tuner.reporting.final_score import without_test_part
@@ -32,7 +31,6 @@ def epochs(database: Database, definition: StudyDefinition, trial: Trial) -> int
     """As many as were the trial's best; of several folds the median, for the fold that is promoted was a lucky one."""
     if definition.folds == 1:
         return trial.best_epoch or 1
-    numbers = numbers_of(trial.number // definition.repeats, definition.repeats)
     with database.read() as s:
-        same = trials.numbered(s, trial.study_id, numbers)
+        same = configurations.repeats_of(s, trial, definition.repeats)
     return statistics.median_low([item.best_epoch for item in same if item.state == "complete" and item.best_epoch])

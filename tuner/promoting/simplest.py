@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from db import artifacts, configurations, trials
+from db import artifacts, configurations
 from db.engine import Database, Session
 from db.tables import Artifact, Trial
 from tuner.configuration import Settings
 from tuner.coordination.housekeeping import smaller
-from tuner.coordination.repeats import estimate, numbers_of, over_repeats
+from tuner.coordination.repeats import estimate, over_repeats
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, PromotionFailed
 from tuner.promoting.model_processes import compare_models
@@ -166,8 +166,7 @@ def _value(trial: Trial) -> float:
 
 def _values(s: Session, definition: StudyDefinition, trial: Trial) -> list[float]:
     """The objective of a trial's configuration in every repeat."""
-    numbers = numbers_of(trial.number // definition.repeats, definition.repeats)
-    return [_value(item) for item in trials.numbered(s, trial.study_id, numbers)]
+    return [_value(item) for item in configurations.repeats_of(s, trial, definition.repeats)]
 
 
 def _candidate(

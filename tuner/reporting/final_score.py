@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from db import events, reports, trials
+from db import configurations, events, reports
 from db.engine import Session
 from db.tables import Trial
-from tuner.coordination.repeats import Estimate, numbers_of, over_repeats, state_of
+from tuner.coordination.repeats import Estimate, over_repeats, state_of
 from tuner.definitions.definition import StudyDefinition
 
 READ = "test_part_read"  # the event that counts a reading of the test part, and keeps what came of it
@@ -43,8 +43,7 @@ def over_folds(s: Session, definition: StudyDefinition, trial: Trial) -> Estimat
     """
     if definition.folds == 1:
         return None
-    numbers = numbers_of(trial.number // definition.repeats, definition.repeats)
-    same = trials.numbered(s, trial.study_id, numbers)
+    same = configurations.repeats_of(s, trial, definition.repeats)
     values = [item.value for item in same if item.value is not None]
     ranked = state_of([item.state for item in same], definition.repeats) == "complete"
     return over_repeats(values, definition.folds) if ranked and len(values) == definition.repeats else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from db import attempts, configurations, reports, states, studies, trials
 from db.engine import Database, Session
 from db.tables import Study, Trial
-from tuner.coordination.repeats import numbers_of, over_repeats, state_of
+from tuner.coordination.repeats import over_repeats, state_of
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
 from tuner.reporting.final_score import FinalScore, found, ranked, without_test_part
@@ -214,8 +214,7 @@ def _winner(s: Session, row: Study, definition: StudyDefinition, among: int) -> 
     if not best:
         return _Winner()
     curve = {report.epoch: report.metrics for report in reports.curve(s, best[0].id)}
-    number = best[0].number // definition.repeats
-    repeats = trials.numbered(s, row.id, numbers_of(number, definition.repeats))
+    number, repeats = best[0].number // definition.repeats, configurations.repeats_of(s, best[0], definition.repeats)
     return _Winner(
         _result(best[0], len(curve), attempts.trained(s, row.id, best[0].number).get(best[0].number)),
         _configuration(number, repeats, definition.repeats, definition.folds),
