@@ -174,6 +174,7 @@ def _of_a_set(item: object) -> str:
 
 
 def importable(target: Any) -> bool:
+    """Whether another process gets this function or class by importing its name."""
     found: Any = sys.modules.get(target.__module__ or "") if target.__module__ != "__main__" else None
     for part in target.__qualname__.split("."):
         found = getattr(found, part, None)

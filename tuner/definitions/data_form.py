@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.definitions.fields import Fields, is_number, told
+from search_spaces.mistakes import told
+from tuner.definitions.fields import Fields, is_number
 from tuner.definitions.stored_data import PARTS, Held, part_file
 from tuner.definitions.table_header import column_names
 from tuner.names import brief, near, visible

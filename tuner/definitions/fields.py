@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar
 
-from search_spaces.mistakes import is_finite
-from search_spaces.mistakes import told as told  # the other readers of a study take it from here
+from search_spaces.mistakes import is_finite, told
 from tuner.names import brief, near
 
 T = TypeVar("T")

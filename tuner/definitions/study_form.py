@@ -9,11 +9,11 @@ from typing import Any
 
 import search_spaces
 from search_spaces import InvalidSpace, Space
-from search_spaces.mistakes import is_finite
+from search_spaces.mistakes import is_finite, told
 from tuner.definitions.agreement import agree
 from tuner.definitions.data_form import read_data
 from tuner.definitions.defaults import direction_of, grace_of, pruner_of, usual_failures
-from tuner.definitions.fields import Fields, is_number, shown, told
+from tuner.definitions.fields import Fields, is_number, shown
 from tuner.errors import InvalidInput, InvalidStudy
 from tuner.names import name_problem
 
