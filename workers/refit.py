@@ -12,11 +12,11 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from workers import keras_files, models
 from workers.contract import Training
 from workers.data import Part, Parts
+from workers.data.pieces import Piece, joined
 from workers.failures import NonFinite
 from workers.feeding import Feed
 from workers.seeds import set_seeds
@@ -61,20 +61,9 @@ def together(train: Part, validation: Part) -> Part:
     """The rows of both. A weight that one of them lacks is 1. Raises RefitRefused where they are of different forms."""
     try:
         if train.dataset is not None:
-            rows = None if train.rows is None or validation.rows is None else train.rows + validation.rows
-            return Part(dataset=train.dataset.concatenate(validation.dataset), rows=rows)
-        x, y = (_joined(getattr(train, name), getattr(validation, name)) for name in ("x", "y"))
-    except (TypeError, ValueError, AttributeError) as error:
+            count = None if train.rows is None or validation.rows is None else train.rows + validation.rows
+            return Part(dataset=train.dataset.concatenate(validation.dataset), rows=count)
+        rows = joined(*(Piece(part.x, part.y, part.weight) for part in (train, validation)))
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
         raise RefitRefused(f"The training and the validation part do not go together: {error}") from error
-    weight = None
-    if train.weight is not None or validation.weight is not None:
-        weight = np.concatenate([_weights(train), _weights(validation)])
-    return Part(x, y, weight, rows=len(tf.nest.flatten(x)[0]))
-
-
-def _joined(first: Any, second: Any) -> Any:
-    return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), first, second)
-
-
-def _weights(part: Part) -> Any:
-    return np.ones(len(tf.nest.flatten(part.x)[0]), "float32") if part.weight is None else part.weight
+    return Part(rows.x, rows.y, rows.weight, rows=rows.rows)
