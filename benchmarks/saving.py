@@ -34,11 +34,11 @@ Content = Callable[[list[int]], Mapping[str, bytes | Path]]
 
 def contents() -> dict[Kind, Content]:
     """Per kind, the files of some trials."""
-    from workers import keras_files
     from workers.cohorts import files
     from workers.cohorts.layout import Layout
     from workers.data import load
-    from workers.progress import Progress
+    from workers.trials import keras_files
+    from workers.trials.progress import Progress
 
     layout = Layout(INPUTS, 2, 64, OUTPUTS, False)
     row = np.random.default_rng(0).normal(size=layout.size).astype("float32")
@@ -71,9 +71,9 @@ def counted() -> Iterator[list[Any]]:
 
 def measured(folder: str, members: int, together: bool, kind: Kind, content: Content) -> tuple[int, list[float]]:
     """Fsyncs of one time, and the seconds of each."""
-    from workers.checkpoints import Checkpoints
     from workers.contract import Member, Training
-    from workers.gate import Gate
+    from workers.trials.checkpoints import Checkpoints
+    from workers.trials.gate import Gate
 
     training = Training(
         study="saving",

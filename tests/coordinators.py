@@ -42,7 +42,7 @@ FAULT = 3  # exit code of a run that ended with an error of the database or the 
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _LIBRARIES = ["pytest", "alembic.command", "optuna", "psycopg"]
-_OURS = ["tuner.samplers.gaussian_process", "workers.dry_run", "workers.loop", "workers.launchers.processes"]
+_OURS = ["tuner.samplers.gaussian_process", "workers.dry_run", "workers.trials.loop", "workers.launchers.processes"]
 _PROCESSES.set_forkserver_preload([*_LIBRARIES, *_OURS, "workers.launchers.inline", "tests.coordinators"])
 
 

@@ -217,14 +217,14 @@ GUARDS = (
     ),
     Guard(
         "data: it is there when its row is",
-        "tuner/in_memory.py",
+        "tuner/payload/in_memory.py",
         "    write()  # somebody may",
         "    # somebody may",
         f"{MEMORY}what_is_deleted_during_a_dry_run_is_there_again_when_the_row_is",
     ),
     Guard(
         "data: a refusal takes away nothing of others",
-        "tuner/in_memory.py",
+        "tuner/payload/in_memory.py",
         "if ours and store.modified(key) == stamp and not _named(settings, key):",
         "if ours:",
         f"{MEMORY}a_refused_study_leaves_nothing_and_takes_nothing_from_others",

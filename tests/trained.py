@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from workers.contract import Member, Training
-from workers.gate import Events
+from workers.trials.gate import Events
 from workers.worker import Trainer
 
 
@@ -58,8 +58,8 @@ def curves(events: Events) -> dict[tuple[int, int], dict[str, float]]:
 
 def saved_weights(training: Training, points: Sequence[dict[str, Any]], events: Events) -> dict[int, list[np.ndarray]]:
     """The weights of the saved models, read as promotion reads them: into a model that was built anew."""
-    from workers import keras_files, models
     from workers.data import load
+    from workers.trials import keras_files, models
 
     assert training.data is not None
     parts = load(training.data, training.import_paths)

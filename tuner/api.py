@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from search_spaces import Space
-from tuner import in_memory, submission
+from tuner import submission
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definitions.definition import StudyDefinition, parse
 from tuner.errors import UnknownName
+from tuner.payload import in_memory
 from tuner.reporting import results
 from tuner.study import Study
 
@@ -33,7 +34,7 @@ def create_study(
         model: a KerasTuner `build(hp)` function or `HyperModel`, or its name, `"module:attribute"`. What a script or a
             notebook defines goes with the study as it is now, with what it refers to there, at most 8 MiB: it is named
             after its code, so the same code is the same study, and an edit makes another one.
-        loop: instead of `model`, a function that owns its training loop, see workers/loop.py.
+        loop: instead of `model`, a function that owns its training loop, see workers/trials/loop.py.
         data: arrays `(x, y)`, `((x, y), (x_validation, y_validation))` or three pairs, or the same by name,
             `{"x": x, "y": y}` or `{"train": (x, y), "validation": (x, y)}`; a mapping with `arrays`, which is one of
             these, or with `frame` (a pandas DataFrame) and `target`, and with the options of files; a mapping with

@@ -6,12 +6,12 @@ import time
 
 from db import artifacts, deletion, studies
 from db.engine import Database
-from tuner import in_memory
 from tuner.configuration import Settings
 from tuner.definitions.stored_data import key_of as key_of_data
 from tuner.errors import InvalidInput, UnknownName
+from tuner.payload import in_memory
+from tuner.payload.user_code import key_of
 from tuner.reporting.results import process_words
-from tuner.user_code import key_of
 from workers.artifacts import DATA, ArtifactStore
 
 DRY_RUN_SECONDS = 3600.0  # longer than any dry run takes

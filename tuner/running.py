@@ -21,7 +21,7 @@ from tuner.coordination.coordinator import Coordinator
 from tuner.databases import open_database
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidStudy, StudyBusy
-from tuner.in_memory import NOTHING, InMemory
+from tuner.payload.in_memory import NOTHING, InMemory
 from tuner.reporting.results import process_words, study_row
 from tuner.verbs import OVER, RESUME, ask
 from workers.contract import CheckReport, Launcher, Training

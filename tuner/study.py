@@ -15,7 +15,7 @@ from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definitions.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
-from tuner.in_memory import NOTHING, InMemory
+from tuner.payload.in_memory import NOTHING, InMemory
 from tuner.promoting import promotion, scoring, simplest
 from tuner.promoting.simplest import Simplest
 from tuner.reporting import importance, report, results

@@ -20,13 +20,13 @@ from db.errors import AlreadyExists
 from db.failpoints import failpoint
 from db.tables import Study
 from search_spaces import Space
-from tuner import in_memory, user_code
 from tuner.configuration import Settings
 from tuner.databases import find_database, open_database
 from tuner.definitions.definition import StudyDefinition
 from tuner.definitions.study_form import EDITABLE
 from tuner.errors import InvalidStudy, StudyExists
-from tuner.in_memory import NOTHING, InMemory
+from tuner.payload import in_memory, user_code
+from tuner.payload.in_memory import NOTHING, InMemory
 from tuner.samplers.sampling import available
 from workers.contract import CheckReport, Training
 from workers.launchers.capacity import Capacity

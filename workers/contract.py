@@ -46,7 +46,7 @@ class Training:
 
     study: str
     model: str  # "mlp", or "module:attribute" of a build(hp) function, a HyperModel class, or a loop
-    loop: bool  # True: `model` names a function that owns its training loop (see workers/loop.py)
+    loop: bool  # True: `model` names a function that owns its training loop (see workers/trials/loop.py)
     space: dict[str, Any] | None  # JSON form of the search space; None only while it is being read from build(hp)
     data: dict[str, Any] | None  # see workers/data; None for a loop that brings its own
     objective: str  # a metric name, e.g. "val_data_loss"

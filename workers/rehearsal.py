@@ -16,23 +16,24 @@ import keras
 import tensorflow as tf
 
 from search_spaces import InvalidSpace, Space, from_keras_tuner
-from workers import devices, models
+from workers import devices
 from workers.cohorts.lifted import require_small
 from workers.cohorts.rehearsing import liftable
 from workers.cohorts.structure import BYTES_PER_WEIGHT
 from workers.contract import CheckReport, Member, Resources, Training
 from workers.data import DataError, Part, Parts, load
+from workers.data.preprocessing import servable
 from workers.entry_points import EntryPointError
-from workers.export import probe
+from workers.exporting.export import probe
+from workers.exporting.saved_model import ExportRefused, write_saved_model
 from workers.failures import CannotStack, NonFinite, sentence_of
-from workers.gate import Gate
-from workers.graphs import dismantle
-from workers.hyperparameters import asked, explore
-from workers.preprocessing import servable
-from workers.progress import ObjectiveMissing
-from workers.saved_model import ExportRefused, write_saved_model
-from workers.seeds import set_seeds
-from workers.training import BATCH_SIZE, Trial
+from workers.trials import models
+from workers.trials.gate import Gate
+from workers.trials.graphs import dismantle
+from workers.trials.hyperparameters import asked, explore
+from workers.trials.progress import ObjectiveMissing
+from workers.trials.seeds import set_seeds
+from workers.trials.training import BATCH_SIZE, Trial
 
 FITS = 3  # corners that train; the others are only built
 SENTENCE_CHARACTERS = 700

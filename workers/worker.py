@@ -19,7 +19,7 @@ from typing import Protocol
 
 from workers.contract import Assignment, CheckReport, Resources, SliceResult, Training
 from workers.failures import CannotStack, cause_of, log_of, sentence_of
-from workers.gate import Events, Gate, Lane, TrialStopped
+from workers.trials.gate import Events, Gate, Lane, TrialStopped
 from workers.vitals import rss_bytes
 
 STOP_SECONDS = 5.0
@@ -110,13 +110,13 @@ class Turns:
 
     def _train(self, lane: Lane) -> int | None:
         if self._assignment.training.loop:
-            from workers.loop import train_loop
+            from workers.trials.loop import train_loop
 
             return train_loop(lane, self._assignment.training)
         from workers.devices import prepare
 
         prepare(self._assignment.resources)
-        from workers.training import train_model
+        from workers.trials.training import train_model
 
         return train_model(lane, self._assignment.training)
 

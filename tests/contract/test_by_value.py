@@ -16,11 +16,11 @@ from tests import promotions
 from tests.commands import environment
 from tuner import InvalidStudy, Settings, Study, create_study, load_study
 from tuner.coordination.coordinator import Coordinator
+from tuner.payload.user_code import FOLDER
 from tuner.promoting import promotion
 from tuner.removal import delete_study
 from tuner.reporting.results import trial_results
 from tuner.submission import submit
-from tuner.user_code import FOLDER
 from workers.artifacts import ArtifactStore
 from workers.contract import CheckReport
 from workers.launchers import launcher

@@ -14,7 +14,7 @@ import pytest
 from tests.trained import saved_weights
 from workers.artifacts import ArtifactDamaged, ArtifactStore
 from workers.contract import Assignment, Member, Saved, SliceResult, Training
-from workers.gate import Events
+from workers.trials.gate import Events
 from workers.worker import Worker
 
 pytestmark = pytest.mark.tensorflow
@@ -131,7 +131,7 @@ def test_a_member_that_the_checkpoint_does_not_have_or_a_damaged_one_starts_anew
 
 def test_a_model_is_exported_from_what_its_trial_shares(train: Train, training: Training, tmp_path: Path) -> None:
     """The weights of a member, found by its number; and a sentence where the artifact has nothing of the trial."""
-    from workers.export import export
+    from workers.exporting.export import export
 
     result = train(members(1, 2, token=5), data={"function": "keras_models:blobs"}, checkpoint_seconds=1e9)
     model = saved(result, "model")[1]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from search_spaces import ACTIVATIONS, OPTIMIZERS
 from tests.trained import cohort_training, curves, finished, members_of, saved_weights
 from workers.contract import Assignment, Member, Training
-from workers.gate import Events
+from workers.trials.gate import Events
 from workers.worker import Trainer, Turns
 
 pytestmark = pytest.mark.tensorflow
@@ -242,10 +242,10 @@ def test_each_study_step_and_layer_draws_by_itself() -> None:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_weights_begin_as_keras_begins_them(training: Make, dropout: float) -> None:
-    from workers import models
     from workers.cohorts.layout import layout_of
     from workers.data import load
-    from workers.seeds import set_seeds
+    from workers.trials import models
+    from workers.trials.seeds import set_seeds
 
     described = training()
     assert described.data is not None
@@ -335,8 +335,8 @@ def test_a_new_shape_needs_no_new_trace(training: Make) -> None:
 
 
 def test_the_program_knows_what_the_family_knows() -> None:
-    from workers import models
     from workers.cohorts import networks, program, updates
+    from workers.trials import models
 
     assert tuple(networks.ACTIVATIONS) == ACTIVATIONS
     assert tuple(models.OPTIMIZERS) == OPTIMIZERS

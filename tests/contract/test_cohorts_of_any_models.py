@@ -136,9 +136,9 @@ def test_members_equal_keras(
 
 def assert_equal(training: Training, points: Sequence[dict[str, Any]]) -> None:
     """Metrics by epoch and best weights of a cohort are those of Keras' `fit`."""
-    from workers import member_arrays
     from workers.cohorts.training import Cohort
-    from workers.keras_files import WEIGHTS
+    from workers.trials import member_arrays
+    from workers.trials.keras_files import WEIGHTS
 
     members = members_of(points)
     cohort, reasons = Cohort.of(Assignment("any", training, members))
@@ -171,12 +171,12 @@ def fitted(training: Training, member: Member) -> tuple[list[dict[str, float]], 
     """
     import tensorflow as tf
 
-    from workers import models
     from workers.cohorts.kinds import NOISE, noisy_layers
     from workers.cohorts.noise import common_noise
     from workers.data import load
-    from workers.feeding import Feed
-    from workers.seeds import set_seeds
+    from workers.trials import models
+    from workers.trials.feeding import Feed
+    from workers.trials.seeds import set_seeds
 
     assert training.data is not None
     parts = load(training.data, training.import_paths)

@@ -15,7 +15,7 @@ from tests.trained import cohort_training, curves, finished, members_of, saved_w
 from tuner.api import create_study
 from tuner.configuration import Settings
 from workers.contract import Assignment, Member, Training
-from workers.gate import Events
+from workers.trials.gate import Events
 from workers.worker import Turns
 
 pytestmark = pytest.mark.tensorflow

@@ -13,7 +13,7 @@ import pytest
 
 from tests.trained import cohort_training, curves, finished, members_of, saved_weights
 from workers.contract import Assignment, Member, Training
-from workers.gate import Events
+from workers.trials.gate import Events
 from workers.worker import Turns, Worker
 
 pytestmark = pytest.mark.tensorflow

@@ -17,7 +17,7 @@ import pytest
 from workers.artifacts import ArtifactDamaged, ArtifactStore
 from workers.contract import Training
 from workers.data import DataError, load
-from workers.verify import verify
+from workers.exporting.verify import verify
 
 pytestmark = pytest.mark.tensorflow
 
@@ -106,7 +106,7 @@ class Study:
 
     def save(self, training: Training, params: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         """Build the trial's model with changed weights, keep it as a worker does; returns the request and the model."""
-        from workers import keras_files, models
+        from workers.trials import keras_files, models
 
         parts = load(training.data or {}, training.import_paths)
         model = models.build(training, params, parts).model
@@ -171,7 +171,7 @@ def test_a_table_from_artifact_to_raw_columns(study: Study, table: dict[str, Any
 
     params = {"depth": 1, "width": 8, "l2": 0.01}
     request, model = study.save(study.training("mlp", table), params)
-    done = run("workers.export", text=json.dumps(request))
+    done = run("workers.exporting.export", text=json.dumps(request))
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["ok"]
@@ -202,7 +202,7 @@ def test_a_table_from_artifact_to_raw_columns(study: Study, table: dict[str, Any
     assert "saved_model.pb" in manifest["files"]
     assert json.loads((folder / "assets.extra/labels.json").read_text()) == ["long", "short"]
 
-    checked = run("workers.verify", str(folder))
+    checked = run("workers.exporting.verify", str(folder))
     assert (json.loads(checked.stdout), checked.returncode) == ({"ok": True, "problems": []}, 0), checked.stderr
 
     columns = {"trip_km": [3, 9], "city": ["Rom", "Paris"], "riders": [1, 2]}  # whole numbers, an unknown city
@@ -213,10 +213,10 @@ def test_a_table_from_artifact_to_raw_columns(study: Study, table: dict[str, Any
 
 def test_the_verifying_process_knows_tensorflow_alone() -> None:
     program = (
-        "import sys, pathlib, tempfile, workers.verify as v\n"
+        "import sys, pathlib, tempfile, workers.exporting.verify as v\n"
         "print(v.verify(pathlib.Path(tempfile.mkdtemp())))\n"
         "ours = [name for name in sys.modules if name.startswith(('workers.', 'tuner', 'db', 'search_spaces'))]\n"
-        "assert ours == ['workers.verify'], ours"
+        "assert ours == ['workers.exporting.verify'], ours"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -231,7 +231,7 @@ def exported(study: Study) -> Export:
     """Exports in this process: model function, data function, params -> answer, Keras model, request."""
 
     def make(model: str, data: str, params: dict[str, Any]) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-        from workers.export import export
+        from workers.exporting.export import export
 
         training = study.training(f"exported_models:{model}", {"function": f"exported_models:{data}"})
         request, built = study.save(training, params)
@@ -340,9 +340,9 @@ def test_verification_finds_every_damage(exported: Export, tmp_path: Path) -> No
 def test_what_cannot_be_exported_is_refused_in_a_sentence(
     exported: Export, study: Study, table: dict[str, Any]
 ) -> None:
-    from workers.export import export
-    from workers.keras_files import NotThisModel
-    from workers.saved_model import ExportRefused
+    from workers.exporting.export import export
+    from workers.exporting.saved_model import ExportRefused
+    from workers.trials.keras_files import NotThisModel
 
     _, _, request = exported("wide_and_deep", "named", {"units": 6})
     with pytest.raises(ExportRefused, match="holds files"):
@@ -360,9 +360,9 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(
 
 
 def test_a_model_that_predicts_nan_is_refused(study: Study, table: dict[str, Any]) -> None:
-    from workers import keras_files
-    from workers.export import export
-    from workers.saved_model import ExportRefused
+    from workers.exporting.export import export
+    from workers.exporting.saved_model import ExportRefused
+    from workers.trials import keras_files
 
     training = study.training("mlp", table)
     _, model = study.save(training, {"depth": 1})
@@ -376,8 +376,8 @@ def test_a_model_that_predicts_nan_is_refused(study: Study, table: dict[str, Any
 def test_a_loops_model(study: Study) -> None:
     import keras
 
-    from workers.export import export
-    from workers.saved_model import ExportRefused
+    from workers.exporting.export import export
+    from workers.exporting.saved_model import ExportRefused
 
     training = study.training("exported_models:loop", None, loop=True)
     request = study.request(training, {}, {"state.json": b"{}"})
@@ -402,7 +402,7 @@ def test_a_loops_model(study: Study) -> None:
 def test_a_failed_export_answers_with_a_sentence(study: Study, table: dict[str, Any]) -> None:
     request, _ = study.save(study.training("mlp", table), {"depth": 1})
     (study.store.root / request["key"] / "model.keras").write_bytes(b"")
-    done = run("workers.export", text=json.dumps(request))
+    done = run("workers.exporting.export", text=json.dumps(request))
     answer = json.loads(done.stdout)
     assert (answer["ok"], done.returncode) == (False, 1)
     assert "model.keras" in answer["error"]

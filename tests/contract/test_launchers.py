@@ -18,7 +18,7 @@ import pytest
 
 from tests.commands import gone
 from tuner.configuration import Settings
-from tuner.user_code import place
+from tuner.payload.user_code import place
 from workers import user_code
 from workers.contract import Assignment, Launcher, LauncherError, Lost, Report, Resources, SliceResult, Training
 from workers.launchers import launcher

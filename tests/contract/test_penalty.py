@@ -12,7 +12,7 @@ pytestmark = pytest.mark.tensorflow
 
 def split(model: Any, x: Any, y: Any, weight: Any = None) -> dict[str, float]:
     """The split of one evaluation in batches of 4, the last one smaller."""
-    from workers.penalty import PenaltySplit
+    from workers.trials.penalty import PenaltySplit
 
     watch = PenaltySplit(model)
     total = model.evaluate(x, y, sample_weight=weight, batch_size=4, verbose=0, return_dict=True)["loss"]
@@ -95,7 +95,7 @@ def test_an_activity_regularizer_is_penalty_too(numbers: Any) -> None:
 def test_the_model_keeps_its_metrics_and_its_saved_form(numbers: Any, tmp_path: Any) -> None:
     import keras
 
-    from workers.penalty import PenaltySplit
+    from workers.trials.penalty import PenaltySplit
 
     x, y = numbers
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, kernel_regularizer="l2")])
@@ -111,7 +111,7 @@ def test_the_model_keeps_its_metrics_and_its_saved_form(numbers: Any, tmp_path: 
 def test_nothing_is_said_of_a_loss_that_was_never_computed() -> None:
     import keras
 
-    from workers.penalty import PenaltySplit
+    from workers.trials.penalty import PenaltySplit
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")

@@ -69,7 +69,7 @@ def test_matrix_is_scaled_and_one_hot(parts: Parts) -> None:
 def test_matrix_and_model_equal_the_served_model_on_raw_columns(parts: Parts) -> None:
     import keras
 
-    from workers.preprocessing import servable
+    from workers.data.preprocessing import servable
 
     core = keras.Sequential([keras.Input(parts.input_shape), keras.layers.Dense(8, "tanh"), keras.layers.Dense(2)])
     model = servable(core, parts.preprocessing or {})
@@ -86,7 +86,7 @@ def test_matrix_and_model_equal_the_served_model_on_raw_columns(parts: Parts) ->
 
 
 def test_unseen_and_missing_values_take_the_place_in_front(parts: Parts) -> None:
-    from workers.preprocessing import encode
+    from workers.data.preprocessing import encode
 
     state: dict[str, Any] = parts.preprocessing or {}
     columns = {
@@ -105,7 +105,7 @@ def test_unseen_and_missing_values_take_the_place_in_front(parts: Parts) -> None
 
 
 def test_many_rows_are_encoded_in_chunks(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers import preprocessing
+    from workers.data import preprocessing
 
     monkeypatch.setattr(preprocessing, "CHUNK", 7)
     again = preprocessing.encode(parts.train.columns or {}, parts.preprocessing or {})

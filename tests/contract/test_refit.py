@@ -105,7 +105,7 @@ def test_a_trial_whose_model_is_gone_is_trained_again(settings: Settings) -> Non
 def test_it_is_trained_as_a_trial_with_all_rows_is(settings: Settings) -> None:
     """Parameters, seed, order of the batches and number of epochs: else its weights would be others."""
     from workers.data import load
-    from workers.refit import refitted, together
+    from workers.exporting.refit import refitted, together
 
     def training(data: str) -> Training:
         folder, model = settings.import_paths[0], "refit_models:build"
@@ -148,7 +148,7 @@ def test_the_rows_of_both_parts_go_together() -> None:
     import tensorflow as tf
 
     from workers.data import Part
-    from workers.refit import RefitRefused, together
+    from workers.exporting.refit import RefitRefused, together
 
     def part(first: int, **changes: Any) -> Part:
         x = {"a": np.arange(first, first + 3), "b": np.ones((3, 2))}

@@ -42,7 +42,7 @@ def test_standard_errors_are_those_of_the_rows() -> None:
     import tensorflow as tf
 
     from workers.data import Part
-    from workers.scoring import evaluate
+    from workers.exporting.scoring import evaluate
 
     random = np.random.default_rng(3)
     x = random.normal(size=(2000, 4)).astype("float32")
@@ -74,8 +74,8 @@ def test_models_are_compared_on_the_same_rows_whatever_order_a_dataset_gives() -
     import tensorflow as tf
 
     from workers.data import Part
-    from workers.penalty import PenaltySplit
-    from workers.scoring import group_scores
+    from workers.exporting.scoring import group_scores
+    from workers.trials.penalty import PenaltySplit
 
     random = np.random.default_rng(3)
     x, y = random.normal(size=(200, 4)).astype("float32"), random.normal(size=200).astype("float32")

@@ -153,8 +153,8 @@ def test_patience_ends_a_trial_and_the_best_weights_are_saved(
     assert result.ended == (Ended(4, 2, None, best_epoch=best, weights=67),)
     (saved,) = result.saved
     assert saved.epoch == best
-    from workers import keras_files, models
     from workers.data import load
+    from workers.trials import keras_files, models
 
     described = training("swinging")
     assert described.data is not None
@@ -304,8 +304,8 @@ def test_trials_leave_no_graph_behind(training: Callable[..., Training]) -> None
 
 def test_every_activation_and_optimizer_of_the_family_can_be_built(training: Callable[..., Training]) -> None:
     from search_spaces import ACTIVATIONS, OPTIMIZERS
-    from workers import models
     from workers.data import load
+    from workers.trials import models
 
     described = training()
     assert described.data is not None
@@ -320,7 +320,7 @@ def test_every_activation_and_optimizer_of_the_family_can_be_built(training: Cal
 
 def test_batches_depend_on_the_seed_and_the_epoch_alone() -> None:
     from workers.data import Part
-    from workers.feeding import Feed
+    from workers.trials.feeding import Feed
 
     part = Part(np.arange(50, dtype="float32"), np.arange(50))
 

@@ -18,11 +18,11 @@ from tuner.configuration import Settings
 from tuner.coordination.coordinator import Coordinator
 from tuner.definitions.definition import parse
 from tuner.errors import InvalidStudy
+from tuner.payload.user_code import FOLDER, key_of
 from tuner.removal import collect_garbage, delete_study
 from tuner.reporting.results import summary, trial_results
 from tuner.study import Study
 from tuner.submission import submit
-from tuner.user_code import FOLDER, key_of
 from workers.artifacts import ArtifactStore
 from workers.contract import CheckReport
 from workers.launchers import launcher

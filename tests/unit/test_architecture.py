@@ -25,15 +25,25 @@ ROOMS = {
 }
 """Who may import whom among the rooms."""
 
-WITHIN_TUNER = {
-    "definitions": set[str](),
-    "samplers": {"definitions"},
-    "pruners": set[str](),
-    "coordination": {"definitions", "samplers", "pruners"},
-    "reporting": {"definitions", "coordination"},
-    "promoting": {"definitions", "coordination", "reporting"},
+WITHIN = {
+    "tuner": {
+        "definitions": set[str](),
+        "payload": {"definitions"},
+        "samplers": {"definitions"},
+        "pruners": set[str](),
+        "coordination": {"definitions", "payload", "samplers", "pruners"},
+        "reporting": {"definitions", "coordination"},
+        "promoting": {"definitions", "payload", "coordination", "reporting"},
+    },
+    "workers": {
+        "data": set[str](),
+        "trials": {"data"},
+        "cohorts": {"data", "trials"},
+        "exporting": {"data", "trials"},
+        "launchers": set[str](),
+    },
 }
-"""Who may import whom among the folders of `tuner/`; the files beside them and `cli/` put them together."""
+"""Who may import whom among the folders of a room; the files beside them, and `tuner/cli/`, put them together."""
 
 OURS = {*ROOMS, "tests", "examples", "benchmarks"}
 
@@ -48,8 +58,8 @@ HOMES = {
     "tensorboard": ("tuner/reporting/tensorboard_events.py",),
     "scipy": ("tuner/samplers/gaussian_process.py", "tuner/samplers/expected_improvement.py"),
     "threadpoolctl": ("tuner/samplers/one_thread.py",),
-    "cloudpickle": ("tuner/by_value.py",),
-    "keras_tuner": ("workers/hyperparameters.py", "search_spaces/adapters/keras_tuner.py"),
+    "cloudpickle": ("tuner/payload/by_value.py",),
+    "keras_tuner": ("workers/trials/hyperparameters.py", "search_spaces/adapters/keras_tuner.py"),
     "sqlalchemy": ("db/",),
     "alembic": ("db/",),
     "psycopg": ("db/",),
@@ -155,16 +165,17 @@ def test_rooms_import_only_whom_they_may() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_folders_of_the_tuner_import_only_whom_they_may() -> None:
-    folders = {path.parent.name for path in (ROOT / "tuner").glob("*/__init__.py")}
-    assert {*WITHIN_TUNER} == folders - {"cli"}
+@pytest.mark.parametrize("name", WITHIN)
+def test_folders_of_a_room_import_only_whom_they_may(name: str) -> None:
+    folders = {path.parent.name for path in (ROOT / name).glob("*/__init__.py")}
+    assert {*WITHIN[name]} == folders - {"cli"}
     wrong = [
-        f"{path}:{item.line}: tuner/{folder} may not import tuner/{other}"
-        for folder, allowed in WITHIN_TUNER.items()
+        f"{path}:{item.line}: {name}/{folder} may not import {name}/{other}"
+        for folder, allowed in WITHIN[name].items()
         for path in in_rooms()
-        if path.startswith(f"tuner/{folder}/")
+        if path.startswith(f"{name}/{folder}/")
         for item in imports(path)
-        if (other := item.module.removeprefix("tuner.").split(".")[0]) in folders - {folder, *allowed}
+        if (other := item.module.removeprefix(f"{name}.").split(".")[0]) in folders - {folder, *allowed}
     ]
     assert not wrong, "\n".join(wrong)
 

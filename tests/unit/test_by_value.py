@@ -21,7 +21,7 @@ import pytest
 
 from tests import loops
 from tuner import InvalidStudy, Settings, create_study
-from tuner.by_value import Module, needed, taken
+from tuner.payload.by_value import Module, needed, taken
 from workers import user_code
 from workers.entry_points import EntryPointError, resolve
 

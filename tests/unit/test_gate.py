@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from workers.contract import Member, Saved
-from workers.gate import Events, Gate, Lane, TrialStopped
+from workers.trials.gate import Events, Gate, Lane, TrialStopped
 
 
 def epochs(lane: Lane, count: int, each: Callable[[], None] = lambda: None) -> None:

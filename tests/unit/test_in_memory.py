@@ -16,7 +16,7 @@ import pytest
 
 from tuner import InvalidInput, InvalidStudy, Settings, Study, create_study
 from tuner.definitions.definition import StudyDefinition, parse
-from tuner.in_memory import put, take
+from tuner.payload.in_memory import put, take
 from workers.artifacts import ArtifactStore
 from workers.data import DataError, Parts, load
 from workers.data.arrays import parts_from

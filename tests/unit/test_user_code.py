@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from tuner import user_code as of_studies
 from tuner.configuration import Settings
 from tuner.definitions.definition import parse
 from tuner.errors import InvalidStudy
+from tuner.payload import user_code as of_studies
 from workers import user_code
 from workers.contract import LauncherError
 from workers.entry_points import EntryPointError, resolve

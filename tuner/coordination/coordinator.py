@@ -27,7 +27,7 @@ from tuner.coordination.claiming import Begun, can_run, claim, interruption, lea
 from tuner.coordination.housekeeping import remove_stale_rows
 from tuner.coordination.sharing import Sharing
 from tuner.coordination.writing import Rows, tidy, write
-from tuner.user_code import import_paths
+from tuner.payload.user_code import import_paths
 from workers.artifacts import ArtifactStore
 from workers.contract import Launcher, LauncherError
 from workers.launchers.machine import process_name

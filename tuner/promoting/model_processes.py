@@ -34,19 +34,22 @@ def export_model(
     """Write the trial's model as a SavedModel into `staging` and score it on the test part.
 
     `refit`: train it again first, for so many epochs on training and validation rows; only so it does without an
-    artifact. Returns what workers/export.py says: scores and paths. Raises PromotionFailed with its last lines.
+    artifact. Returns what workers/exporting/export.py says: scores and paths. Raises PromotionFailed with its last
+    lines.
     """
     request = json.dumps({**_request(definition, trial, artifact, settings, staging), "refit": refit})
     if refit:  # takes as long as the trial did, or longer
-        return _call("workers.export", [], request, "trained again and exported", deadline=None)
-    return _call("workers.export", [], request, "exported")
+        return _call("workers.exporting.export", [], request, "trained again and exported", deadline=None)
+    return _call("workers.exporting.export", [], request, "exported")
 
 
 def score_model(
     definition: StudyDefinition, trial: Trial, artifact: Artifact | None, settings: Settings
 ) -> dict[str, Any]:
     """Score the trial's model on the validation and the test part, and write nothing; otherwise like `export_model`."""
-    return _call("workers.export", [], json.dumps(_request(definition, trial, artifact, settings, None)), "scored")
+    return _call(
+        "workers.exporting.export", [], json.dumps(_request(definition, trial, artifact, settings, None)), "scored"
+    )
 
 
 def compare_models(
@@ -56,7 +59,9 @@ def compare_models(
     read. Raises PromotionFailed like `export_model`.
     """
     request = {**_study(definition, settings), "trials": [_trial(*model) for model in models]}
-    groups: list[dict[str, list[float]]] = _call("workers.compare", [], json.dumps(request), "compared")["groups"]
+    groups: list[dict[str, list[float]]] = _call("workers.exporting.compare", [], json.dumps(request), "compared")[
+        "groups"
+    ]
     return groups
 
 
@@ -93,7 +98,7 @@ def _request(
 
 def verify_model(path: str) -> list[str]:
     """What a fresh process that knows TensorFlow alone has to object to a version's folder; empty: nothing."""
-    answer = _call("workers.verify", [path], "", "verified")
+    answer = _call("workers.exporting.verify", [path], "", "verified")
     return (
         [] if answer.get("ok") else [str(problem) for problem in answer.get("problems", ["It could not be verified."])]
     )

@@ -23,11 +23,11 @@ from db import artifacts, configurations, events, models, studies, trials
 from db.engine import Database, Session
 from db.failpoints import failpoint
 from db.tables import Artifact, Model, ModelVersion, Study, Trial
-from tuner import user_code
 from tuner.configuration import Settings
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import NothingToPromote, PromotionFailed, UnknownName
 from tuner.names import check_name
+from tuner.payload import user_code
 from tuner.promoting import publishing, refitting, serving_config
 from tuner.promoting.model_processes import export_model, verify_model
 from tuner.reporting.final_score import READ, FinalScore, final_score, found, over_folds, ranked

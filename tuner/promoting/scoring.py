@@ -8,10 +8,10 @@ from db import events, states, studies
 from db.engine import Database
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput
+from tuner.payload.user_code import with_code
 from tuner.promoting.model_processes import score_model
 from tuner.promoting.promotion import Choice, choose
 from tuner.reporting.final_score import READ, FinalScore, final_score, found, over_folds, ranked, without_test_part
-from tuner.user_code import with_code
 
 
 def score(database: Database, settings: Settings, study: str) -> FinalScore:

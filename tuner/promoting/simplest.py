@@ -25,9 +25,9 @@ from tuner.coordination.housekeeping import smaller
 from tuner.coordination.repeats import estimate, over_repeats
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, PromotionFailed
+from tuner.payload.user_code import with_code
 from tuner.promoting.model_processes import compare_models
 from tuner.promoting.promotion import Choice, choose
-from tuner.user_code import with_code
 
 Scores = Mapping[str, Sequence[float]]
 """What a model scores on each group of validation rows, by metric."""

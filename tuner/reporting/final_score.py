@@ -58,7 +58,8 @@ def final_score(
         trial: complete, with a finite value.
         among: configurations that were ranked.
         folds: what `over_folds` says, which chose it then.
-        scores: as workers/export.py answers: `test`, `standard_errors` and `rows` by part; any of them may be absent.
+        scores: as workers/exporting/export.py answers: `test`, `standard_errors` and `rows` by part; any of them may
+            be absent.
     """
     metric = definition.objective.removeprefix("val_")
     value, chosen_by = (scores.get("test") or {}).get(metric), folds.mean if folds else trial.value

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from workers.data import DataError, Part
-from workers.feeding import rows_of, tensors
+from workers.trials.feeding import rows_of, tensors
 
 _NUMBERS = 2**22  # 16 MiB that the batches of a call may take, but for a larger one alone
 _SECONDS = 0.1  # to wait for them at most, and for one: progress is counted by the call
@@ -48,7 +48,7 @@ class BatchReader(Protocol):
 
 
 class Resident:
-    """Rows in memory. An epoch has them in the order of workers/feeding.py."""
+    """Rows in memory. An epoch has them in the order of workers/trials/feeding.py."""
 
     def __init__(self, data: Any) -> None:
         """`data`: what `fit` takes, as tensors."""

@@ -23,7 +23,7 @@ from workers.cohorts.lifting import Lifted
 from workers.cohorts.noise import common_noise
 from workers.cohorts.optimizers import calmed, learning_rate
 from workers.cohorts.structure import named
-from workers.feeding import HEAD_BATCHES, head
+from workers.trials.feeding import HEAD_BATCHES, head
 
 CALM = 1e-3  # highest learning rate of the comparison: rounding grows where a model hardly converges
 LOSS_TOLERANCE, METRIC_TOLERANCE = 1e-4, 5e-2  # relative; an answer between two classes may fall to either

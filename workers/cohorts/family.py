@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from workers import models
 from workers.cohorts.batches import Batches, Resident
 from workers.cohorts.compiled import compiled
 from workers.cohorts.layout import Layout, layout_of
@@ -23,7 +22,8 @@ from workers.cohorts.program import EVALUATION_ROWS, SUMS, first_slots, program
 from workers.cohorts.source import Source
 from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.contract import Member
-from workers.feeding import rows_of
+from workers.trials import models
+from workers.trials.feeding import rows_of
 
 MOST_NUMBERS = 500_000  # weights in a stack: more of them are no faster per member (measured), and take memory
 STEPS = 200  # batches in one call of a program

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from workers import member_arrays
-from workers.keras_files import PROGRESS, NotThisModel
-from workers.progress import Progress
+from workers.trials import member_arrays
+from workers.trials.keras_files import PROGRESS, NotThisModel
+from workers.trials.progress import Progress
 
 ROWS = "rows.npz"
 

@@ -72,5 +72,5 @@ class Layout:
 
 
 def layout_of(params: Mapping[str, Any], inputs: int, outputs: int) -> Layout:
-    """The layout of a trial's network. `params`: complete, see workers.models.DEFAULTS."""
+    """The layout of a trial's network. `params`: complete, see workers.trials.models.DEFAULTS."""
     return Layout(inputs, params["depth"], params["width"], outputs, params["activation"] == "prelu")

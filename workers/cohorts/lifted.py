@@ -24,8 +24,8 @@ from workers.cohorts.lifting import Lifted
 from workers.cohorts.structure import MOST_ACTIVATIONS, Rows, named, sharing
 from workers.data import Parts
 from workers.failures import CannotStack
-from workers.feeding import EVALUATION_ROWS, head, spec
-from workers.training import steps_per_execution, work_per_row
+from workers.trials.feeding import EVALUATION_ROWS, head, spec
+from workers.trials.training import steps_per_execution, work_per_row
 from workers.user_code import in_use
 
 MOST_NUMBERS = 250_000  # weights in a stack: of larger ones members are faster one at a time (docs/measurements.md)

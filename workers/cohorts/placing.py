@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workers import keras_files, models
 from workers.cohorts import family, files
 from workers.cohorts import lifted as patterns
 from workers.cohorts.comparison import Specimen, differences
@@ -22,9 +21,10 @@ from workers.cohorts.structure import Structure
 from workers.contract import Assignment, Member, Training
 from workers.data import Parts
 from workers.failures import CannotStack, sentence_of
-from workers.feeding import head
-from workers.seeds import set_seeds
-from workers.training import BATCH_SIZE
+from workers.trials import keras_files, models
+from workers.trials.feeding import head
+from workers.trials.seeds import set_seeds
+from workers.trials.training import BATCH_SIZE
 
 
 @dataclass(frozen=True)

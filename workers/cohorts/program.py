@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from workers import models
 from workers.cohorts.networks import Shape, gradients, outputs, penalties
 from workers.cohorts.updates import UPDATES, Settings, Slots, decayed
+from workers.trials import models
 
 EVALUATION_ROWS = 512  # rows per batch of an evaluation: the sums do not depend on it
 SUMS = 4  # per member: data loss, penalty and metric, each times the rows it was averaged over, and these rows

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from workers import models
 from workers.cohorts.batches import BatchReader, Resident, Streamed
 from workers.cohorts.program import Loss
 from workers.data import Part, Parts
-from workers.feeding import head
+from workers.trials import models
+from workers.trials.feeding import head
 
 _CACHE: weakref.WeakKeyDictionary[Part, BatchReader] = weakref.WeakKeyDictionary()
 

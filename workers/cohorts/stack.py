@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from workers.cohorts.batches import Batches
 from workers.cohorts.structure import Rows, Structure
-from workers.gate import Lane
-from workers.progress import Progress
+from workers.trials.gate import Lane
+from workers.trials.progress import Progress
 
 
 @dataclass

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from workers import keras_files
-from workers.checkpoints import Checkpoints
 from workers.cohorts import files
 from workers.cohorts.placing import Place, places
 from workers.cohorts.stack import Seat, Stack
@@ -26,8 +24,10 @@ from workers.cohorts.structure import Structure
 from workers.contract import Assignment, Member
 from workers.data import Parts, fold_of, load
 from workers.failures import CannotStack, NonFinite, cause_of, log_of, sentence_of
-from workers.gate import Events, Gate, Lane
-from workers.progress import require_finite
+from workers.trials import keras_files
+from workers.trials.checkpoints import Checkpoints
+from workers.trials.gate import Events, Gate, Lane
+from workers.trials.progress import require_finite
 
 
 class Cohort:

@@ -1,6 +1,6 @@
 """Columns of a table: what kind each is, what its encoding has to know, and its values in one fixed type.
 
-The encoding state is plain JSON, learned from the train rows alone; workers/preprocessing.py turns it into layers:
+The encoding state is plain JSON, learned from the train rows alone; workers/data/preprocessing.py turns it into layers:
 
     {"schema": 1, "width": 7, "columns": [
         {"name": "age", "input": "age", "kind": "number", "mean": 38.6, "variance": 187.9},

@@ -54,7 +54,7 @@ class Parts:
     classes: int | None  # number of classes, for classification
     labels: list[Any] | None  # what class 0, 1, ... is called (text, whole numbers or booleans), sorted
     input_shape: Any  # without the batch axis: a tuple, or a dict or tuple of them for several inputs
-    preprocessing: dict[str, Any] | None  # plain JSON state of a table's encoding, see workers/preprocessing.py
+    preprocessing: dict[str, Any] | None  # plain JSON state of a table's encoding, see workers/data/preprocessing.py
     fingerprint: str  # SHA-256 of the content: equal data, equal fingerprint
     notes: dict[str, Any] = field(default_factory=dict)  # facts for people: features, missing values, ...
 

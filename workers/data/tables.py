@@ -67,7 +67,7 @@ def _part(state: Mapping[str, Any], raw: Mapping[str, np.ndarray], y: np.ndarray
 
 
 def _encode(raw: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> np.ndarray:
-    from workers.preprocessing import encode  # imports TensorFlow
+    from workers.data.preprocessing import encode  # imports TensorFlow
 
     return encode(raw, state)
 

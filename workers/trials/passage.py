@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-from workers.gate import Lane
-from workers.penalty import PenaltySplit
+from workers.trials.gate import Lane
+from workers.trials.penalty import PenaltySplit
 
 
 class Passage(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""`python -m workers.compare`: what finished trials score on the same groups of validation rows.
+"""`python -m workers.exporting.compare`: what finished trials score on the same groups of validation rows.
 
 Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
 
@@ -13,20 +13,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workers.answering import answer
 from workers.artifacts import ArtifactStore
 from workers.contract import Training
 from workers.data import DataError, load
-from workers.finished import rebuilt, same_preprocessing
+from workers.exporting.answering import answer
+from workers.exporting.finished import rebuilt, same_preprocessing
 
 
 def compare(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Score each trial's model on the groups that `workers.scoring` makes of the validation rows.
+    """Score each trial's model on the groups that `workers.exporting.scoring` makes of the validation rows.
 
     The test part is not read. Raises what is in the way.
     """
-    from workers.penalty import PenaltySplit
-    from workers.scoring import group_scores
+    from workers.exporting.scoring import group_scores
+    from workers.trials.penalty import PenaltySplit
 
     training = Training.from_json(request["training"])
     if training.data is None:

@@ -12,17 +12,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from workers import keras_files, models
-from workers.checkpoints import Checkpoints
 from workers.contract import Training
 from workers.data import Part, Parts, load
-from workers.feeding import Feed
-from workers.gate import Lane, TrialFinished
-from workers.graphs import dismantle
-from workers.passage import Passage, numbers_of
-from workers.penalty import PenaltySplit
-from workers.progress import Progress, require_finite
-from workers.seeds import set_seeds
+from workers.trials import keras_files, models
+from workers.trials.checkpoints import Checkpoints
+from workers.trials.feeding import Feed
+from workers.trials.gate import Lane, TrialFinished
+from workers.trials.graphs import dismantle
+from workers.trials.passage import Passage, numbers_of
+from workers.trials.penalty import PenaltySplit
+from workers.trials.progress import Progress, require_finite
+from workers.trials.seeds import set_seeds
 
 BATCH_SIZE = 32
 WORK_PER_EXECUTION = 2e8  # weights times rows between two looks at the gate: about a tenth of a second on a core

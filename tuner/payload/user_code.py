@@ -16,10 +16,10 @@ from pathlib import Path
 from db import code_packages
 from db.engine import Database
 from db.tables import Study
-from tuner.by_value import Module
 from tuner.configuration import Settings
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidStudy
+from tuner.payload.by_value import Module
 from workers import user_code
 from workers.artifacts import ArtifactDamaged, ArtifactStore
 from workers.contract import LauncherError
@@ -27,7 +27,7 @@ from workers.contract import LauncherError
 FOLDER = ".code"  # of the packages among the artifacts; no study has such a name
 SHOWN = 12  # digits of a SHA-256 that a person is shown
 
-log = logging.getLogger("tuner.user_code")
+log = logging.getLogger("tuner.payload.user_code")
 
 
 def pack(

@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 from db import code_packages, studies
 from db.engine import Session
 from db.errors import DatabaseError
-from tuner import by_value, user_code
-from tuner.by_value import Module
 from tuner.configuration import Settings
 from tuner.databases import find_database
 from tuner.definitions.stored_data import FILES, PARTS, Held, key_of, part_file
 from tuner.errors import InvalidInput, InvalidStudy
 from tuner.names import brief
+from tuner.payload import by_value, user_code
+from tuner.payload.by_value import Module
 from workers.artifacts import STAGING, ArtifactStore
 from workers.contract import LauncherError
 

@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from workers.data import Part
 from workers.failures import sentence_of
-from workers.feeding import Feed
-from workers.passage import numbers_of
-from workers.penalty import PenaltySplit
+from workers.trials.feeding import Feed
+from workers.trials.passage import numbers_of
+from workers.trials.penalty import PenaltySplit
 
 GROUPS = 50  # at most: they give the standard error to within a tenth
 

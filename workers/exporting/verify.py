@@ -1,4 +1,4 @@
-"""`python -m workers.verify PATH`: does an exported model hold what it promises, for TensorFlow alone?
+"""`python -m workers.exporting.verify PATH`: does an exported model hold what it promises, for TensorFlow alone?
 
 A throw-away process, run before a version is renamed to its final name. It knows neither Keras models nor user code:
 it compares every file with its SHA-256, loads the SavedModel as a server does, and asks `serving_default` by name for
@@ -29,7 +29,7 @@ def verify(folder: Path) -> list[str]:
 def main() -> int:
     """Verify the folder named on the command line."""
     if len(sys.argv) != 2:
-        sys.stderr.write("Usage: python -m workers.verify PATH\n")
+        sys.stderr.write("Usage: python -m workers.exporting.verify PATH\n")
         return 2
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     problems = verify(Path(sys.argv[1]))

@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.checkpoints import Checkpoints
 from workers.contract import Training
 from workers.entry_points import resolve
-from workers.gate import Lane, TrialFinished
-from workers.progress import Progress, require_finite
-from workers.seeds import set_seeds
+from workers.trials.checkpoints import Checkpoints
+from workers.trials.gate import Lane, TrialFinished
+from workers.trials.progress import Progress, require_finite
+from workers.trials.seeds import set_seeds
 
 
 class Run:
@@ -65,7 +65,7 @@ class Run:
     @property
     def hp(self) -> Any:
         """The parameters as a `keras_tuner.HyperParameters`, for code written for KerasTuner."""
-        from workers.hyperparameters import filled
+        from workers.trials.hyperparameters import filled
 
         return filled(self.params)
 

@@ -33,8 +33,8 @@ def rebuilt(training: Training, folder: Path, trial: Mapping[str, Any], parts: P
         trial: its number as `trial`, its `params` and its `seed`.
         parts: the study's data, encoded as it was for training.
     """
-    from workers import keras_files, models
-    from workers.seeds import set_seeds
+    from workers.trials import keras_files, models
+    from workers.trials.seeds import set_seeds
 
     set_seeds(trial["seed"], keras=True)
     model = models.build(training, trial["params"], parts).model

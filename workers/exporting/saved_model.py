@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from workers.signatures import Signature, name_outputs, signature_of
+from workers.exporting.signatures import Signature, name_outputs, signature_of
 
 EXTRA = "assets.extra"  # ignored by servers, kept by copies
 PROBE, LABELS, MANIFEST = "probe.json", "labels.json", "ockham.json"

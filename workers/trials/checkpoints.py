@@ -18,7 +18,7 @@ from typing import Any, Literal
 from workers.artifacts import ArtifactDamaged, ArtifactStore
 from workers.contract import Member, Saved, Training
 from workers.failures import StorageFailed
-from workers.gate import Lane
+from workers.trials.gate import Lane
 
 log = logging.getLogger("ockham.worker")
 

@@ -13,14 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from workers import keras_files, models
 from workers.contract import Training
 from workers.data import Part, Parts
 from workers.data.pieces import Piece, joined
 from workers.failures import NonFinite
-from workers.feeding import Feed
-from workers.seeds import set_seeds
-from workers.training import BATCH_SIZE, steps_are_ours, steps_per_execution, work_per_row
+from workers.trials import keras_files, models
+from workers.trials.feeding import Feed
+from workers.trials.seeds import set_seeds
+from workers.trials.training import BATCH_SIZE, steps_are_ours, steps_per_execution, work_per_row
 
 
 class RefitRefused(ValueError):

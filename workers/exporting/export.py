@@ -1,4 +1,4 @@
-"""`python -m workers.export`: from a trial's artifact to a SavedModel in a staging folder, or to its scores alone.
+"""`python -m workers.exporting.export`: from a trial's artifact to a SavedModel in a staging folder, or to its scores.
 
 Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
 
@@ -19,12 +19,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.answering import answer
 from workers.artifacts import ArtifactStore
 from workers.contract import Training
 from workers.data import Part, Parts, load
 from workers.entry_points import resolve
-from workers.finished import described, rebuilt, same_preprocessing
+from workers.exporting.answering import answer
+from workers.exporting.finished import described, rebuilt, same_preprocessing
 
 MODEL = "model.keras"
 PROBE_ROWS = 16  # whose predictions are recorded, unless the request says otherwise
@@ -57,8 +57,8 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
 def _export_trial(
     training: Training, folder: Path | None, about: dict[str, Any], request: Mapping[str, Any]
 ) -> dict[str, Any]:
-    from workers.saved_model import ExportRefused, write_saved_model
-    from workers.scoring import evaluate
+    from workers.exporting.saved_model import ExportRefused, write_saved_model
+    from workers.exporting.scoring import evaluate
 
     if training.data is None:
         raise ExportRefused(f"Study {training.study!r} names no data, which its model is built for: add data to it.")
@@ -74,7 +74,7 @@ def _export_trial(
         return {"scores": scores, "notes": notes}
     served, sources = model, None
     if state is not None:
-        from workers.preprocessing import servable
+        from workers.data.preprocessing import servable
 
         served, sources = servable(model, state), {entry["input"]: entry["name"] for entry in state["columns"]}
     manifest = write_saved_model(
@@ -94,7 +94,7 @@ def _model(
     """The trial's model as it was trained, or trained again; then also what scores say of that."""
     if folder is not None and request.get("refit") is None:
         return rebuilt(training, folder, request, parts), {}
-    from workers.refit import refitted, together
+    from workers.exporting.refit import refitted, together
 
     epochs = int(request["refit"])
     rows = together(parts.train, parts.validation)
@@ -105,7 +105,7 @@ def _export_loop(training: Training, folder: Path, about: dict[str, Any], reques
     """A model that a loop gave to `run.report(..., model=...)`; its probe is drawn, as nobody knows its data."""
     import keras
 
-    from workers.saved_model import ExportRefused, write_saved_model
+    from workers.exporting.saved_model import ExportRefused, write_saved_model
 
     if not (folder / MODEL).exists():
         raise ExportRefused(
@@ -143,7 +143,7 @@ def _drawn(model: Any, rows: int) -> Any:
     import numpy as np
     import tensorflow as tf
 
-    from workers.saved_model import ExportRefused
+    from workers.exporting.saved_model import ExportRefused
 
     random = np.random.default_rng(0)
 

@@ -19,10 +19,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from workers import member_arrays
 from workers.data import Part, Parts
-from workers.feeding import head
-from workers.progress import Progress
+from workers.trials import member_arrays
+from workers.trials.feeding import head
+from workers.trials.progress import Progress
 
 MODEL, WEIGHTS, PREPROCESSING = "model.keras", "weights.npz", "preprocessing.json"
 BEST, SEEDS, PROGRESS = "best.npz", "seeds.npz", "progress.json"

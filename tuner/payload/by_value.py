@@ -17,8 +17,8 @@ from functools import lru_cache
 from types import MethodType
 from typing import Any
 
-from tuner.code_reading import Reader, importable
 from tuner.errors import InvalidStudy
+from tuner.payload.code_reading import Reader, importable
 from workers.user_code import LIMIT, MAIN
 
 DIGITS = 12  # of the SHA-256 in a module's name

@@ -13,7 +13,7 @@ import numpy as np
 from workers.contract import Training
 from workers.data import Parts
 from workers.entry_points import resolve
-from workers.hyperparameters import HyperParameters, filled, own_fit
+from workers.trials.hyperparameters import HyperParameters, filled, own_fit
 
 DEFAULTS: dict[str, Any] = {
     "depth": 2,
@@ -60,7 +60,7 @@ class Built:
 
 
 def build(training: Training, params: Mapping[str, Any], parts: Parts) -> Built:
-    """Build and compile the model of a trial. Seed the generators first (workers/seeds.py).
+    """Build and compile the model of a trial. Seed the generators first (workers/trials/seeds.py).
 
     The same study, parameters and data give the same architecture each time: weights can be loaded into it.
 
