@@ -39,17 +39,15 @@ def export_model(
     """
     request = json.dumps({**_request(definition, trial, artifact, settings, staging), "refit": refit})
     if refit:  # takes as long as the trial did, or longer
-        return _call("workers.exporting.export", [], request, "trained again and exported", deadline=None)
-    return _call("workers.exporting.export", [], request, "exported")
+        return _call("export", [], request, "trained again and exported", deadline=None)
+    return _call("export", [], request, "exported")
 
 
 def score_model(
     definition: StudyDefinition, trial: Trial, artifact: Artifact | None, settings: Settings
 ) -> dict[str, Any]:
     """Score the trial's model on the validation and the test part, and write nothing; otherwise like `export_model`."""
-    return _call(
-        "workers.exporting.export", [], json.dumps(_request(definition, trial, artifact, settings, None)), "scored"
-    )
+    return _call("export", [], json.dumps(_request(definition, trial, artifact, settings, None)), "scored")
 
 
 def compare_models(
@@ -59,9 +57,7 @@ def compare_models(
     read. Raises PromotionFailed like `export_model`.
     """
     request = {**_study(definition, settings), "trials": [_trial(*model) for model in models]}
-    groups: list[dict[str, list[float]]] = _call("workers.exporting.compare", [], json.dumps(request), "compared")[
-        "groups"
-    ]
+    groups: list[dict[str, list[float]]] = _call("compare", [], json.dumps(request), "compared")["groups"]
     return groups
 
 
@@ -98,17 +94,17 @@ def _request(
 
 def verify_model(path: str) -> list[str]:
     """What a fresh process that knows TensorFlow alone has to object to a version's folder; empty: nothing."""
-    answer = _call("workers.exporting.verify", [path], "", "verified")
+    answer = _call("verify", [path], "", "verified")
     return (
         [] if answer.get("ok") else [str(problem) for problem in answer.get("problems", ["It could not be verified."])]
     )
 
 
 def _call(
-    module: str, arguments: list[str], text: str, verb: str, deadline: float | None = DEADLINE_SECONDS
+    process: str, arguments: list[str], text: str, verb: str, deadline: float | None = DEADLINE_SECONDS
 ) -> dict[str, Any]:
     environment = {**child_environment(), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = child_command(module, *arguments)
+    command = child_command(f"workers.exporting.{process}", *arguments)
     try:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, env=environment, timeout=deadline, check=False
