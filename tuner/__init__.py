@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnknownName,
     )
     from tuner.promoting.promotion import PromotedVersion
+    from tuner.promoting.regularization import Regularization, Regularized
     from tuner.promoting.simplest import Candidate, Simplest
     from tuner.reporting.final_score import FinalScore
     from tuner.reporting.results import ConfigurationResult, StudySummary, TrialResult
@@ -34,6 +35,8 @@ __all__ = [
     "NothingToPromote",
     "PromotedVersion",
     "PromotionFailed",
+    "Regularization",
+    "Regularized",
     "Settings",
     "Simplest",
     "Study",
@@ -54,6 +57,7 @@ _HOMES = {
     "tuner.reporting.final_score": ("FinalScore",),
     "tuner.promoting.promotion": ("PromotedVersion",),
     "tuner.reporting.results": ("ConfigurationResult", "StudySummary", "TrialResult"),
+    "tuner.promoting.regularization": ("Regularization", "Regularized"),
     "tuner.promoting.simplest": ("Candidate", "Simplest"),
     "tuner.study": ("Study",),
 }

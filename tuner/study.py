@@ -16,7 +16,8 @@ from tuner.databases import find_database
 from tuner.definitions.definition import StudyDefinition, parse
 from tuner.errors import InvalidInput, StudyFailed, UnknownName
 from tuner.payload.in_memory import NOTHING, InMemory
-from tuner.promoting import promotion, scoring, simplest
+from tuner.promoting import promotion, regularization, scoring, simplest
+from tuner.promoting.regularization import Regularization
 from tuner.promoting.simplest import Simplest
 from tuner.reporting import importance, report, results
 from tuner.reporting.final_score import FinalScore
@@ -204,6 +205,13 @@ class Study:
     def simplest(self) -> Simplest:
         """The smallest of the models that are as good as the best one; see `tuner.promoting.simplest.simplest`."""
         return simplest.simplest(self.database, self.settings, self.name)
+
+    def regularization(self, trial: int | None = None) -> Regularization:
+        """What regularization did to the best models, or to the one of `trial`: how far the losses on the rows of
+        training and of validation are apart, how many weights can be set to zero, which units say nothing; see
+        `tuner.promoting.regularization`.
+        """
+        return regularization.regularization(self.database, self.settings, self.name, trial)
 
     # --- looking --------------------------------------------------------------------------------------------------
 

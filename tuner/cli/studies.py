@@ -18,6 +18,7 @@ from tuner.cli.summaries import NOBODY, one_line, show_summary, unserved
 
 if TYPE_CHECKING:
     from db.engine import Database
+    from tuner.promoting.regularization import Regularization, Regularized
     from tuner.reporting.results import StudySummary
 
 NAME = click.argument("name")
@@ -139,6 +140,58 @@ def simplest(name: str, output: str) -> None:
     ]
     emit_table(columns, rows, "")
     click.echo(found.sentence)
+
+
+@study.command()
+@NAME
+@click.option("--trial", type=int, metavar="N", help="Layer by layer, the model of this trial.")
+@output_option
+def regularization(name: str, trial: int | None, output: str) -> None:
+    """What regularization did to the best models.
+
+    How far the objective on training rows and on validation rows is apart, how large the weights are, how many of them
+    can be set to zero before the objective is worse by more than one standard error, and how many units say the same
+    for every row. The five best models that were kept are looked into.
+    """
+    from tuner.configuration import Settings
+    from tuner.promoting import regularization
+
+    settings = Settings.load()
+    database = opened(settings)
+    click.echo("Looking into the models that were kept ...", err=True)
+    found = regularization.regularization(database, settings, name, trial)
+    if output == "json":
+        emit_json(found)
+        return
+    columns, rows = _layers(found.models[0]) if trial is not None else _models(found)
+    emit_table(columns, rows, "")
+    click.echo(found.sentence)
+
+
+def _models(found: Regularization) -> tuple[list[str], list[list[object]]]:
+    names = list(dict.fromkeys(name for model in found.models for name in model.params))
+    told = [f"{found.objective.removeprefix('val_')} in training", found.objective, "gap", "penalty", "rms"]
+    rows: list[list[object]] = [
+        [
+            model.trial,
+            *(model.params.get(name, "") for name in names),
+            *(model.training, model.validation, model.gap, model.penalty, model.rms, f"{model.zero:.0%}"),
+            "" if model.constant is None else f"{model.constant} of {model.units}",
+        ]
+        for model in found.models
+    ]
+    return ["trial", *names, *told, "can be zero", "constant units"], rows
+
+
+def _layers(model: Regularized) -> tuple[list[str], list[list[object]]]:
+    rows: list[list[object]] = [
+        [
+            *(layer.name, layer.kind, layer.weights, layer.rms),
+            "" if layer.constant is None else f"{layer.constant} of {layer.units}",
+        ]
+        for layer in model.layers
+    ]
+    return ["layer", "kind", "weights", "rms", "constant units"], rows
 
 
 @study.command()

@@ -56,9 +56,22 @@ def compare_models(
     """What each of these trials' models scores on the same groups of validation rows, by metric. The test part is not
     read. Raises PromotionFailed like `export_model`.
     """
-    request = {**_study(definition, settings), "trials": [_trial(*model) for model in models]}
-    groups: list[dict[str, list[float]]] = _call("compare", [], json.dumps(request), "compared")["groups"]
+    answer = _call("compare", [], _several(definition, models, settings), "compared")
+    groups: list[dict[str, list[float]]] = answer["groups"]
     return groups
+
+
+def look_into_models(
+    definition: StudyDefinition, models: Sequence[tuple[Trial, Artifact]], settings: Settings
+) -> list[dict[str, Any]]:
+    """What workers/exporting/regularization.py finds in these trials' models; otherwise like `compare_models`."""
+    answer = _call("regularization", [], _several(definition, models, settings), "looked into")
+    found: list[dict[str, Any]] = answer["models"]
+    return found
+
+
+def _several(definition: StudyDefinition, models: Sequence[tuple[Trial, Artifact]], settings: Settings) -> str:
+    return json.dumps({**_study(definition, settings), "trials": [_trial(*model) for model in models]})
 
 
 def _study(definition: StudyDefinition, settings: Settings) -> dict[str, Any]:

@@ -176,8 +176,8 @@ def choose(database: Database, name: str, number: int | None, *, refit: bool = F
             f"The study keeps the models of its {definition.keep} best trials and a few smaller ones, see `keep:`. "
             f"To train it again: tuner model promote {name} --trial {trial.number} --refit"
         )
-        why = "its training loop saved no model" if definition.loop else f"its model was not kept. {kept}"
-        raise NothingToPromote(f"Trial {trial.number} of study {name!r} cannot be promoted: {why}")
+        why = "its training loop saved none" if definition.loop else f"it was not kept. {kept}"
+        raise NothingToPromote(f"Trial {trial.number} of study {name!r} has no model: {why}")
     choice = Choice(study, definition, trial, artifact)
     if refit:
         refitting.require_possible(choice.study, choice.definition)

@@ -12,8 +12,7 @@ taken. Candidates are the kept models that are smaller than those of all better 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +21,13 @@ from db.engine import Database, Session
 from db.tables import Artifact, Trial
 from tuner.configuration import Settings
 from tuner.coordination.housekeeping import smaller
-from tuner.coordination.repeats import estimate, over_repeats
+from tuner.coordination.repeats import over_repeats
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, PromotionFailed
 from tuner.payload.user_code import with_code
 from tuner.promoting.model_processes import compare_models
+from tuner.promoting.paired import Scores, incomparable, worse_by
 from tuner.promoting.promotion import Choice, choose
-
-Scores = Mapping[str, Sequence[float]]
-"""What a model scores on each group of validation rows, by metric."""
 
 
 @dataclass(frozen=True)
@@ -133,15 +130,8 @@ def _simplest(definition: StudyDefinition, candidates: Sequence[Candidate], wher
 
 
 def _require_comparable(choice: Choice) -> None:
-    study, objective, problem = choice.study.name, choice.definition.objective, None
-    if choice.definition.loop is not None:
-        problem = f"The loop of study {study!r} brings its own data: nobody else can compare its models."
-    elif not objective.startswith("val_"):
-        problem = f"Models are compared on validation rows, and the objective {objective!r} of study {study!r} is not."
-    elif choice.trial.weights is None:
-        problem = f"How many weights trial {choice.trial.number} of study {study!r} has was not noted."
-    if problem:
-        raise InvalidInput(f"{problem} {_by_hand(study)}")
+    if problem := incomparable(choice.definition, choice.trial):
+        raise InvalidInput(f"{problem} {_by_hand(choice.study.name)}")
 
 
 def _by_hand(study: str) -> str:
@@ -150,14 +140,14 @@ def _by_hand(study: str) -> str:
 
 def _standard_error(definition: StudyDefinition, number: int, best: Scores, other: Scores) -> float:
     """Of the mean of a trial's differences from the best one."""
-    metric = definition.objective.removeprefix("val_")
-    differences = [its - bests for its, bests in zip(other.get(metric, ()), best.get(metric, ()), strict=False)]
-    if len(differences) < 2 or not all(map(math.isfinite, differences)):
+    difference = worse_by(definition, best, other)
+    if difference is None:
+        metric = definition.objective.removeprefix("val_")
         raise InvalidInput(
             f"Study {definition.name!r}: scored again, trial {number} has no finite {metric!r} on two groups of "
             f"validation rows, so nothing says how far a difference may be off. {_by_hand(definition.name)}"
         )
-    return estimate(differences).standard_error or 0.0
+    return difference.standard_error or 0.0
 
 
 def _value(trial: Trial) -> float:

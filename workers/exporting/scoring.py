@@ -10,7 +10,7 @@ each group.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ from workers.failures import sentence_of
 from workers.trials.feeding import Feed
 from workers.trials.passage import numbers_of
 from workers.trials.penalty import PenaltySplit
+
+Scoring = Callable[..., Mapping[str, float]]
+"""From a group of rows (inputs, targets, perhaps weights) to metrics."""
 
 GROUPS = 50  # at most: they give the standard error to within a tenth
 
@@ -51,19 +54,32 @@ def evaluate(model: Any, parts: Mapping[str, Part | None]) -> tuple[dict[str, An
 
 
 def group_scores(models: Sequence[tuple[Any, PenaltySplit]], part: Part) -> list[dict[str, list[float]]]:
-    """What each of the models scores on each group of the part's rows, by metric.
+    """What each of the models scores on each group of the part's rows, by metric."""
+    return scores_by_group([scoring_of(model, split) for model, split in models], part)
+
+
+def scoring_of(model: Any, split: PenaltySplit) -> Scoring:
+    """What scores one group of rows by this model, `data_loss` and `penalty` among its metrics."""
+    if model.steps_per_execution != 1:  # a group is one batch, whatever was compiled
+        model.steps_per_execution, model.test_function = 1, None
+
+    def score(*group: Any) -> Mapping[str, float]:
+        model.reset_metrics()
+        split.reset()
+        return {**numbers_of(model.test_on_batch(*group, return_dict=True)), **split.take()}
+
+    return score
+
+
+def scores_by_group(scorings: Sequence[Scoring], part: Part) -> list[dict[str, list[float]]]:
+    """What each of `scorings` gives for each group of the part's rows, by metric.
 
     One pass over the rows for all of them: a dataset that shuffles gives other groups in the next.
     """
-    for model, _ in models:
-        if model.steps_per_execution != 1:  # a group is one batch, whatever was compiled
-            model.steps_per_execution, model.test_function = 1, None
-    found: list[dict[str, list[float]]] = [{} for _ in models]
+    found: list[dict[str, list[float]]] = [{} for _ in scorings]
     for group in _groups(part):
-        for (model, split), scores in zip(models, found, strict=True):
-            model.reset_metrics()
-            split.reset()
-            for metric, value in {**numbers_of(model.test_on_batch(*group, return_dict=True)), **split.take()}.items():
+        for score, scores in zip(scorings, found, strict=True):
+            for metric, value in score(*group).items():
                 scores.setdefault(metric, []).append(value)
     return found
 

@@ -1,0 +1,200 @@
+"""`python -m workers.exporting.regularization`: what regularization left of finished trials' models.
+
+Reads one JSON object on stdin and prints one JSON line on stdout; all else, user code's prints too, goes to stderr.
+
+    {"training": Training as JSON, "artifact_root": DIR,
+     "trials": [{"trial": 17, "params": {...}, "seed": 7, "key": KEY, "sha256": SUM}, ...]}
+    {"ok": true, "models": [{"layers": [Layer as JSON, ...],                      one for each trial, in their order
+                             "training": {metric: [value per group, ...]},
+                             "zeroed": [[share, {metric: [value per group, ...]}], ...]}, ...]}
+    {"ok": false, "error": "One sentence."}                                       and exit code 1
+
+How many weights a model can do without is tried: the smallest ones of each kernel are set to zero, as magnitude pruning
+does (Han, Pool, Tran and Dally 2015, "Learning both Weights and Connections for Efficient Neural Networks", section 3),
+and the model is scored again on the same groups of validation rows. How small a weight has to be to count as zero would
+be a guess: Keras' optimizers take an L1 penalty's gradient, so weights that it holds down jump about zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from workers.artifacts import ArtifactStore
+from workers.contract import Training
+from workers.data import DataError, Part, Parts, load
+from workers.exporting.answering import answer
+from workers.exporting.finished import rebuilt, same_preprocessing
+
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Of each kernel's weights, how many are set to zero."""
+
+ROWS = 1000  # at most, of the validation part, on which a unit has to say the same to count as constant
+SAME = 1e-6  # of a layer's largest output: a unit that moves less is constant
+NO_KERNELS = ("bias", "alpha")  # of attention heads, and PReLU's slopes of pictures: these have several axes too
+ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer that has weights, or whose units another layer's weights feed."""
+
+    name: str
+    kind: str  # its class
+    weights: int  # numbers that are trained
+    kernel: int  # of them, those that connect
+    rms: float | None  # root mean square of these; None: there are none
+    units: int | None  # the last axis of its output; None: the model does not tell what a layer gives
+    constant: int | None  # of them, how many say the same for every validation row
+
+
+def look(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What `request` asks for, without "ok". The test part is not read. Raises what is in the way."""
+    training = Training.from_json(request["training"])
+    if training.data is None:
+        raise DataError(f"Study {training.study!r} names no data to look at its models with.")
+    store, models = ArtifactStore(request["artifact_root"]), []
+    for trial in request["trials"]:
+        parts = load(training.data, training.import_paths, trial["trial"])
+        folder = store.verify(trial["key"], trial["sha256"])
+        same_preprocessing(parts, folder)
+        model = rebuilt(training, folder, trial, parts)
+        layers = [asdict(layer) for layer in layers_of(model, parts.validation)]
+        models.append({"layers": layers, **scored(model, parts)})
+    return {"models": models}
+
+
+def layers_of(model: Any, part: Part) -> list[Layer]:
+    """The model's layers in order, those of nested models in their place; `part`: rows to give it."""
+    outputs = _outputs(model, part)
+    layers = []
+    for layer in _flat(model):
+        kernel = np.concatenate([np.zeros(0), *(np.asarray(weight).ravel() for weight in _kernels(layer))])
+        weights = sum(int(np.prod(weight.shape)) for weight in layer.trainable_weights)
+        if not weights and type(layer).__name__ not in ACTIVATIONS:
+            continue
+        output = outputs.get(layer.name)
+        layers.append(
+            Layer(
+                name=layer.name,
+                kind=type(layer).__name__,
+                weights=weights,
+                kernel=kernel.size,
+                rms=float(np.sqrt(np.mean(kernel**2))) if kernel.size else None,
+                units=None if output is None else output.shape[-1],
+                constant=None if output is None else _constant(output),
+            )
+        )
+    return layers
+
+
+def scored(model: Any, parts: Parts) -> dict[str, Any]:
+    """What the model scores on rows that it was trained on, about as many as validate, and with ever more zeros."""
+    from workers.exporting.scoring import scores_by_group, scoring_of
+    from workers.trials.penalty import PenaltySplit
+
+    score = scoring_of(model, PenaltySplit(model))
+    without = zeroed(model, score, parts.validation)
+    groups = max((len(values) for values in without[0][1].values()), default=0)
+    [training] = scores_by_group([score], _some(parts.train, parts.validation.rows, groups))
+    return {"training": training, "zeroed": without}
+
+
+def _some(part: Part, rows: int | None, batches: int) -> Part:
+    """At most so many rows of the part, drawn at random, or so many batches of a dataset."""
+    import tensorflow as tf
+
+    if part.dataset is not None:
+        return Part(dataset=part.dataset.take(batches))
+    count = len(tf.nest.flatten(part.x)[0])
+    chosen = np.random.default_rng(0).permutation(count)[: rows or count]
+    weight = None if part.weight is None else part.weight[chosen]
+    x, y = tf.nest.map_structure(lambda array: array[chosen], (part.x, part.y))
+    return Part(x, y, weight, rows=len(chosen))
+
+
+def zeroed(
+    model: Any, score: Callable[..., Mapping[str, float]], part: Part
+) -> list[tuple[float, dict[str, list[float]]]]:
+    """What the model scores on each group of the part's rows, by metric, with each of `SHARES` of its weights zero.
+
+    The model has its own weights again afterwards. `score` is the model's.
+    """
+    from workers.exporting.scoring import scores_by_group
+
+    kernels = [kernel for layer in _flat(model) for kernel in _kernels(layer)]
+    whole = [np.array(kernel) for kernel in kernels]
+
+    def without(share: float) -> Callable[..., Mapping[str, float]]:
+        values = [_without_smallest(weights, share) for weights in whole]
+
+        def without_them(*group: Any) -> Mapping[str, float]:
+            for kernel, value in zip(kernels, values, strict=True):
+                kernel.assign(value)
+            return score(*group)
+
+        return without_them
+
+    try:
+        found = scores_by_group([without(share) for share in SHARES], part)
+    finally:
+        for kernel, weights in zip(kernels, whole, strict=True):
+            kernel.assign(weights)
+    return list(zip(SHARES, found, strict=True))
+
+
+def _without_smallest(weights: np.ndarray, share: float) -> np.ndarray:
+    """The weights, of which the smallest ones are zero."""
+    cut = weights.copy()
+    count = int(share * weights.size)
+    cut.ravel()[np.argpartition(np.abs(weights).ravel(), count)[:count]] = 0.0
+    return cut
+
+
+def _flat(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        yield from _flat(layer) if _is_model(layer) else [layer]
+
+
+def _is_model(layer: Any) -> bool:
+    import keras
+
+    return isinstance(layer, keras.Model)
+
+
+def _kernels(layer: Any) -> list[Any]:
+    """What connects: weights with an input and an output axis. Biases, scales and slopes are left alone."""
+    return [weight for weight in layer.trainable_weights if len(weight.shape) > 1 and weight.name not in NO_KERNELS]
+
+
+def _outputs(model: Any, part: Part) -> dict[str, np.ndarray]:
+    """By the layer's name what it gives for some rows; nothing of a model whose graph Keras does not know."""
+    import keras
+    import tensorflow as tf
+
+    try:
+        inputs = model.inputs
+        known = {layer.name: layer.output for layer in model.layers if not _is_model(layer)}
+    except (AttributeError, ValueError):  # a subclassed model, or a layer that is called twice
+        return {}
+    tensors = {name: output for name, output in known.items() if _has_units(output)}
+    x = next(iter(part.dataset))[0] if part.dataset is not None else part.x
+    found = keras.Model(inputs, tensors).predict(tf.nest.map_structure(lambda array: array[:ROWS], x), verbose=0)
+    return {name: np.asarray(output, dtype="float32") for name, output in found.items()}
+
+
+def _has_units(output: Any) -> bool:
+    shape: Sequence[int | None] | None = getattr(output, "shape", None)
+    return shape is not None and len(shape) > 1 and "float" in str(output.dtype)
+
+
+def _constant(output: np.ndarray) -> int:
+    by_unit = output.reshape(-1, output.shape[-1])
+    return int(np.sum(np.ptp(by_unit, axis=0) <= SAME * np.max(np.abs(by_unit), initial=0.0)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(answer(look))
