@@ -231,12 +231,12 @@ class Study:
 
         Raises InvalidInput while there is none.
         """
-        return self._best()[0]
+        return results.best(self.summary(), self.definition.repeats)[0]
 
     @property
     def best_configuration(self) -> ConfigurationResult:
         """The configuration with the best mean over its repeats. Raises InvalidInput while there is none."""
-        return self._best()[1]
+        return results.best(self.summary(), self.definition.repeats)[1]
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -246,14 +246,6 @@ class Study:
     def best_value(self) -> float:
         """The objective of the best trial; with `repeats`, the mean of the best configuration."""
         return float(self.best_configuration.value or 0.0)
-
-    def _best(self) -> tuple[TrialResult, ConfigurationResult]:
-        now = self.summary()
-        if now.best is None or now.best_configuration is None:
-            repeated = self.definition.repeats > 1
-            what = "configuration whose repeats are all complete," if repeated else "completed trial"
-            raise InvalidInput(f"Study {self.name!r} has no {what} with a finite objective{results.yet(now.state)}.")
-        return now.best, now.best_configuration
 
     def summary(self) -> StudySummary:
         """The study at a glance."""

@@ -388,7 +388,6 @@ def on_a_terminal(home: Path, columns: int, *arguments: str, **variables: str) -
 
 def visible(line: str) -> str:
     """A line without its escape sequences."""
-    import re
 
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line)
 
@@ -398,7 +397,7 @@ def test_help_and_version_come_quickly(home: Path) -> None:
     helps = [run(home, *arguments) for arguments in commands]
     assert [outcome.code for outcome in helps] == [0, 0, 0, 0]
     assert helps[1].out.startswith("Ockham 0.")
-    assert "  wait         Wait until the study is over, then show it." in helps[2].out
+    assert re.search(r"  wait +Wait until the study is over, then show it\.\n", helps[2].out)
     assert "..." not in helps[2].out.partition("Commands:")[2]
     probe = "import sys, tuner.cli; print(*sorted(name for name in sys.modules if '.' not in name))"
     loaded = subprocess.run(
@@ -417,7 +416,7 @@ def test_completion(tuner: Tuner, shell: str) -> None:
 def test_completion_knows_the_commands_of_a_group(home: Path) -> None:
     words = {"COMP_WORDS": "tuner study ", "COMP_CWORD": "2", "_TUNER_COMPLETE": "bash_complete"}
     outcome = run(home, **words)
-    looking = ("submit", "list", "show", "score", "simplest", "report", "tensorboard", "wait")
+    looking = ("submit", "list", "show", "score", "simplest", "regularization", "report", "tensorboard", "wait")
     verbs = ("pause", "resume", "stop", "cancel", "set", "delete", "gc")
     assert outcome.out.split() == [f"plain,{name}" for name in looking + verbs]
 

@@ -149,16 +149,16 @@ def simplest(name: str, output: str) -> None:
 def regularization(name: str, trial: int | None, output: str) -> None:
     """What regularization did to the best models.
 
-    How far the objective on training rows and on validation rows is apart, how large the weights are, how many of them
-    can be set to zero before the objective is worse by more than one standard error, and how many units say the same
-    for every row. The five best models that were kept are looked into.
+    How far the objective on training rows and on validation rows is apart, how large the weights are, how many of
+    them can be set to zero before the objective is worse, and how many units say the same for every row. The five
+    best models that were kept are looked into.
     """
     from tuner.configuration import Settings
     from tuner.promoting import regularization
 
     settings = Settings.load()
     database = opened(settings)
-    click.echo("Looking into the models that were kept ...", err=True)
+    click.echo("Looking into the models that were kept: about twenty seconds ...", err=True)
     found = regularization.regularization(database, settings, name, trial)
     if output == "json":
         emit_json(found)

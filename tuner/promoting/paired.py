@@ -29,7 +29,7 @@ def incomparable(definition: StudyDefinition, trial: Trial) -> str | None:
 
 
 def score_of(definition: StudyDefinition, scores: Scores, metric: str | None = None) -> Estimate | None:
-    """The mean over the groups of the objective, or of `metric`, and its error; None: it is not finite, or not there."""
+    """The mean over the groups of the objective, or of `metric`, and its error; None: it is not finite or not there."""
     values = scores.get(metric or definition.objective.removeprefix("val_"), ())
     return estimate(values) if values and all(map(math.isfinite, values)) else None
 

@@ -2,7 +2,7 @@
 
 The validation loss alone says that one lambda is better than another, not what it did. Beside it stand what the model
 scores on rows that it was trained on, how large its weights are, how many of them can be set to zero before the
-objective is worse by more than one standard error of the difference, and which units say the same for every row.
+objective is worse, and which units say the same for every row.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tuner.promoting.paired import Scores, incomparable, score_of, worse_by
 from tuner.promoting.promotion import choose
 
 MOST = 5  # models that are looked into, the best ones
+NOTHING = 0.1  # of the standard error of a score: a change that is less than that is none
 
 _REGULARIZES = re.compile(r"l1|l2|lambda|decay|drop|noise|norm|regular|sparsity", re.IGNORECASE)
 
@@ -51,13 +52,13 @@ class Regularized:
     trial: int
     params: dict[str, Any]  # those that regularize
     training: float  # the objective on rows that it was trained on, about as many as validate
-    validation: float  # and on validation rows; both without dropout and other noise, and without the penalty
+    validation: float  # and on validation rows; both without dropout and other noise
     gap: float  # by how much it is worse on validation rows
     gap_error: float | None  # standard error of that; None: there are too few rows to say
     penalty: float | None  # of L1 and L2; None: its training step computes none
     weights: int  # numbers in its model
     rms: float | None  # root mean square of its kernels' weights
-    zero: float  # the share of its kernels' weights that can be set to zero, the smallest of each kernel
+    zero: float  # the share of its kernels' weights that can be set to zero, the smallest ones
     worse_by: float  # in the objective, with so many of them zero; negative: better
     standard_error: float  # of that
     constant: int | None  # units of hidden and output layers that say the same for every validation row
@@ -105,7 +106,7 @@ def _judged(definition: StudyDefinition, trial: Trial, found: Mapping[str, Any])
     layers = tuple(Layer(**layer) for layer in found["layers"])
     _, whole = found["zeroed"][0]
     training, validation = score_of(definition, found["training"]), score_of(definition, whole)
-    if training is None or validation is None:
+    if training is None or validation is None or trial.value is None:
         raise InvalidInput(_unknown(definition, trial.number))
     share, difference = can_be_zero(definition, trial.number, found["zeroed"])
     penalty = score_of(definition, whole, "penalty")
@@ -115,8 +116,8 @@ def _judged(definition: StudyDefinition, trial: Trial, found: Mapping[str, Any])
         trial=trial.number,
         params={name: value for name, value in trial.params.items() if _regularizes(definition, name)},
         training=training.mean,
-        validation=validation.mean,
-        gap=(validation.mean - training.mean) * (-1 if definition.direction == "maximize" else 1),
+        validation=trial.value,
+        gap=(trial.value - training.mean) * (-1 if definition.direction == "maximize" else 1),
         gap_error=None if None in errors else math.hypot(*(error or 0.0 for error in errors)),
         penalty=None if penalty is None else penalty.mean,
         weights=trial.weights or 0,
@@ -133,7 +134,11 @@ def _judged(definition: StudyDefinition, trial: Trial, found: Mapping[str, Any])
 def can_be_zero(
     definition: StudyDefinition, number: int, zeroed: Sequence[tuple[float, Scores]]
 ) -> tuple[float, Estimate]:
-    """Up to which share of zeros a model is worse by no more than one standard error, and by how much. Pure.
+    """Up to which share of zeros a model is as good as it was, and by how much it is worse then. Pure.
+
+    As good is worse by no more than one standard error of the difference, as of the simplest model, or by less than a
+    tenth of the standard error of the score itself: models that are nearly equal answer each row nearly alike, so that
+    their difference has hardly any error, and each change that says nothing would count.
 
     Args:
         definition: the study's.
@@ -143,14 +148,15 @@ def can_be_zero(
     Raises InvalidInput where the scores hold too little to tell.
     """
     _, whole = zeroed[0]
-    best = (0.0, Estimate(0.0, 0.0))
+    score, best = score_of(definition, whole), (0.0, Estimate(0.0, 0.0))
+    least = NOTHING * (score.standard_error or 0.0) if score is not None else 0.0
     for share, scores in zeroed:
         difference = worse_by(definition, whole, scores)
         if difference is None and share:  # so many zeros and it answers nothing finite
             break
         if difference is None:
             raise InvalidInput(_unknown(definition, number))
-        if difference.mean > (difference.standard_error or 0.0):
+        if difference.mean > max(least, difference.standard_error or 0.0):
             break
         best = (share, difference)
     return best
@@ -159,8 +165,8 @@ def can_be_zero(
 def _unknown(definition: StudyDefinition, number: int) -> str:
     metric = definition.objective.removeprefix("val_")
     return (
-        f"Study {definition.name!r}: scored again, trial {number} has no finite {metric!r} on two groups of rows that train or "
-        "validate, so nothing says what its weights are good for."
+        f"Study {definition.name!r}: scored again, trial {number} has no finite {metric!r} on two groups of rows, "
+        "so nothing says what its weights are good for."
     )
 
 
@@ -178,14 +184,14 @@ def _rms(layers: Sequence[Layer]) -> float | None:
 def _sentence(objective: str, best: Regularized) -> str:
     error = "" if best.gap_error is None else f" ± {best.gap_error:.2g}"
     sentences = [
-        f"Trial {best.trial} has {best.training:.4g} on rows that it was trained on and {best.validation:.4g} on "
-        f"validation rows, a gap of {best.gap:.2g}{error}."
+        f"Trial {best.trial} has a {objective.removeprefix('val_')} of {best.training:.4g} on rows that it was trained "
+        f"on, and of {best.validation:.4g} on validation rows: a gap of {best.gap:.2g}{error}."
     ]
     by = f"{abs(best.worse_by):.2g} ± {best.standard_error:.2g}"
     change = f"worse by {by}" if best.worse_by > 0 else f"better by {by}" if best.worse_by < 0 else "the same"
     if best.zero:
         sentences.append(
-            f"{best.zero:.0%} of its weights can be set to zero, the smallest of each kernel: {objective} is then "
+            f"{best.zero:.0%} of its weights can be set to zero, the smallest ones: {objective} is then "
             f"{change} on the validation rows."
         )
     else:

@@ -99,6 +99,14 @@ def study_row(database: Database, name: str) -> Study:
         return row
 
 
+def best(now: StudySummary, repeats: int) -> tuple[TrialResult, ConfigurationResult]:
+    """The best trial and its configuration. Raises InvalidInput while there is none."""
+    if now.best is None or now.best_configuration is None:
+        what = "configuration whose repeats are all complete," if repeats > 1 else "completed trial"
+        raise InvalidInput(f"Study {now.name!r} has no {what} with a finite objective{yet(now.state)}.")
+    return now.best, now.best_configuration
+
+
 def yet(state: str) -> str:
     """The word for what a study in this state has not found; nothing where it is over and will not find it."""
     return "" if state in states.terminal(states.STUDY) else " yet"

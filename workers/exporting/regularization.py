@@ -9,8 +9,8 @@ Reads one JSON object on stdin and prints one JSON line on stdout; all else, use
                              "zeroed": [[share, {metric: [value per group, ...]}], ...]}, ...]}
     {"ok": false, "error": "One sentence."}                                       and exit code 1
 
-How many weights a model can do without is tried: the smallest ones of each kernel are set to zero, as magnitude pruning
-does (Han, Pool, Tran and Dally 2015, "Learning both Weights and Connections for Efficient Neural Networks", section 3),
+How many weights a model can do without is tried: the smallest ones of all kernels are set to zero, global magnitude
+pruning (Blalock, Gonzalez Ortiz, Frankle and Guttag 2020, "What is the State of Neural Network Pruning?", section 7),
 and the model is scored again on the same groups of validation rows. How small a weight has to be to count as zero would
 be a guess: Keras' optimizers take an L1 penalty's gradient, so weights that it holds down jump about zero.
 """
@@ -30,7 +30,7 @@ from workers.exporting.answering import answer
 from workers.exporting.finished import rebuilt, same_preprocessing
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Of each kernel's weights, how many are set to zero."""
+"""Of all kernels' weights, how many are set to zero."""
 
 ROWS = 1000  # at most, of the validation part, on which a unit has to say the same to count as constant
 SAME = 1e-6  # of a layer's largest output: a unit that moves less is constant
@@ -129,7 +129,7 @@ def zeroed(
     whole = [np.array(kernel) for kernel in kernels]
 
     def without(share: float) -> Callable[..., Mapping[str, float]]:
-        values = [_without_smallest(weights, share) for weights in whole]
+        values = _without_smallest(whole, share)
 
         def without_them(*group: Any) -> Mapping[str, float]:
             for kernel, value in zip(kernels, values, strict=True):
@@ -146,12 +146,15 @@ def zeroed(
     return list(zip(SHARES, found, strict=True))
 
 
-def _without_smallest(weights: np.ndarray, share: float) -> np.ndarray:
-    """The weights, of which the smallest ones are zero."""
-    cut = weights.copy()
-    count = int(share * weights.size)
-    cut.ravel()[np.argpartition(np.abs(weights).ravel(), count)[:count]] = 0.0
-    return cut
+def _without_smallest(kernels: Sequence[np.ndarray], share: float) -> list[np.ndarray]:
+    """The kernels, whose smallest weights are zero: so many of all."""
+    if not kernels:
+        return []
+    flat = np.concatenate([kernel.ravel() for kernel in kernels])
+    count = int(share * flat.size)
+    flat[np.argpartition(np.abs(flat), count)[:count]] = 0.0
+    ends = np.cumsum([kernel.size for kernel in kernels])[:-1]
+    return [part.reshape(kernel.shape) for part, kernel in zip(np.split(flat, ends), kernels, strict=True)]
 
 
 def _flat(model: Any) -> Iterator[Any]:
