@@ -388,7 +388,6 @@ def on_a_terminal(home: Path, columns: int, *arguments: str, **variables: str) -
 
 def visible(line: str) -> str:
     """A line without its escape sequences."""
-
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line)
 
 

@@ -200,7 +200,7 @@ def _layers(model: Regularized) -> tuple[list[str], list[list[object]]]:
     "--file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it.  [default: NAME.html]"
 )
 def report(name: str, file: Path | None) -> None:
-    """One page of plots for a browser: history, parameters, curves.
+    """One page of plots for a browser: history, parameters.
 
     The page needs no network and no server. It shows the study as it stands, also while it runs.
     """

@@ -68,7 +68,7 @@ def cancel(name: str) -> None:
 @NAME
 @click.argument("changes", nargs=-1, required=True, metavar="FIELD=VALUE...")
 def set_limits(name: str, changes: tuple[str, ...]) -> None:
-    """Change the study's share or its limits, also while it runs.
+    """Change the study's share or its limits.
 
     One that has ended goes on where the new limits leave something to do, with all that it has learned.
 
