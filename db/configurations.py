@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from db import states, trials
-from db.tables import Trial
+from db.tables import Decision, Trial
 from db.types import finite
 
 
@@ -71,6 +71,19 @@ def undecided(s: Session, study_id: int, repeats: int) -> set[int]:
     waiting = select(configuration).where(over).group_by(configuration).having(func.count() < repeats)
     complete = and_(Trial.study_id == study_id, Trial.state == "complete")
     return set(s.scalars(select(Trial.id).where(complete, configuration.in_(waiting))))
+
+
+def spared(s: Session, study_id: int, repeats: int) -> dict[int, float | None]:
+    """The configurations of which a trial went on although a decision was against it, by number.
+
+    Their values are the means over their repeats; None while one is not complete with a finite value.
+    """
+    configuration, complete = _configuration(repeats), and_(Trial.state == "complete", finite(Trial.value))
+    against = select(Decision.trial_id).where(Decision.action == "spare")
+    these = select(configuration).where(Trial.study_id == study_id, Trial.id.in_(against))
+    means = select(configuration, func.count().filter(complete), func.avg(Trial.value)).group_by(configuration)
+    rows = s.execute(means.where(Trial.study_id == study_id, configuration.in_(these)).order_by(configuration))
+    return {number: mean if count == repeats else None for number, count, mean in rows}
 
 
 def _configuration(repeats: int) -> ColumnElement[int]:

@@ -11,16 +11,9 @@ import pytest
 from db import artifacts, configurations, studies, trials
 from db.engine import Database
 from db.tables import Trial
-from tests import rows
-from tests.invariants import check_invariants
-from tuner.configuration import Settings
-from tuner.coordination.coordinator import Coordinator
-from tuner.definitions.definition import parse
+from tests import inline, rows
 from tuner.reporting.explanations import trial_story
-from tuner.reporting.results import StudySummary, configuration_results, study_row, summary, trial_results
-from tuner.submission import submit
-from workers.contract import CheckReport
-from workers.launchers import launcher
+from tuner.reporting.results import StudySummary, configuration_results, study_row, trial_results
 
 FORM: dict[str, Any] = {
     "name": "study",
@@ -38,23 +31,8 @@ FORM: dict[str, Any] = {
 def finished(
     database: Database, url: str, home: Path, restart_every: int | None = None, **changes: Any
 ) -> tuple[StudySummary, list[Trial]]:
-    """Run a study to its end; with `restart_every`, by another coordinator after each so many steps."""
-    form = {**FORM, **changes}
-    settings = Settings.load({}, home=home, database=url, import_paths=str(Path.cwd()))
-    submit(parse(form), lambda _: CheckReport(), settings)
-    workers = launcher("inline")
-    coordinator, steps = Coordinator(database, workers, settings), 0
-    while study_row(database, form["name"]).state == "active":
-        if not coordinator.step():
-            coordinator.wait(0.05)
-        steps += 1
-        if restart_every and steps % restart_every == 0:
-            coordinator.close()
-            coordinator = Coordinator(database, workers, settings)
-    workers.close()
-    check_invariants(database, form["name"], str(settings.artifacts))
-    with database.read() as s:
-        return summary(database, form["name"]), trials.all(s, study_row(database, form["name"]).id)
+    """Run a study to its end, see tests/inline.py."""
+    return inline.finished(database, url, home, {**FORM, **changes}, restart_every)
 
 
 def test_configurations_are_ranked_by_their_means(database: Database, database_url: str, tmp_path: Path) -> None:

@@ -141,6 +141,8 @@ FIELD_MISTAKES = [
     ({"patience": "never"}, ["`patience`", "a whole number from 1 to 1,000,000, or null."]),
     ({"patience": False}, ["`patience`", "false"]),
     ({"eta": 1}, ["`eta`", "from 2"]),
+    ({"audit": 10}, ["`audit`", "from 0 to 1"]),
+    ({"audit": 0.1, "pruner": "none"}, ["`audit` is 0.1", "`pruner` is none", "audit: 0"]),
     ({"seed": -1}, ["`seed`", "-1"]),
     ({"seed": 2**32}, ["`seed`", "4294967296"]),
     ({"workers": 0}, ["`workers`", "0"]),

@@ -76,6 +76,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "failures": _failures(now),
         "time": duration(now.seconds),
         "stopping": _saved(now),
+        "pruning": now.audit.sentence if now.audit else None,
         f"best {now.objective}": _best(now),
         "best parameters": best.params if best else None,
         **_metrics(now.best_metrics),

@@ -70,7 +70,8 @@ def cancel(name: str) -> None:
 def set_limits(name: str, changes: tuple[str, ...]) -> None:
     """Change the study's share or its limits.
 
-    Also while it runs. One that has ended goes on where the new limits leave something to do, with all that it has learned.
+    Also while it runs. One that has ended goes on where the new limits leave something to do, with all that it has
+    learned.
 
     FIELD is weight, priority, workers, trials, total_epochs, max_seconds, target, no_improvement or max_failures;
     VALUE is a number, or null for no limit. Example: tuner study set fares weight=2 trials=100

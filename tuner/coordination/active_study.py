@@ -25,6 +25,7 @@ from tuner.coordination.study_sampler import StudySampler
 from tuner.coordination.tried import Attempt, Point
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidStudy
+from tuner.pruners.audit import audited, spared
 from tuner.pruners.stopping import Decision, rule
 from tuner.samplers.costs import cost_of
 from tuner.samplers.sampling import Observation, Proposal
@@ -250,7 +251,10 @@ class ActiveStudy:
     def decide(self, number: int, epoch: int) -> Decision:
         """Whether a trial that stands at a rung goes on. The repeats of a configuration are judged by their mean."""
         known = self.configurations
-        decision = self.rule.decide(known.first(number), epoch, known.curve(number))
+        first = known.first(number)
+        decision = self.rule.decide(first, epoch, known.curve(number))
+        if audited(self.definition.seed, first // self.definition.repeats, self.definition.audit):
+            decision = spared(decision)
         if self.definition.repeats == 1:
             return decision
         return of_repeats(decision, known.lost(number))

@@ -123,7 +123,7 @@ class Configurations:
 
 def of_repeats(decision: Decision, lost: Point | None) -> Decision:
     """A decision about a trial of several repeats. `lost`: one for which their configuration cannot be ranked."""
-    if lost is not None and decision.action == "continue":
+    if lost is not None and decision.action != "stop":
         reason = (
             f"Stopped at epoch {decision.epoch}: trial {lost.number}, a repeat of the same configuration, "
             f"was {lost.state}."

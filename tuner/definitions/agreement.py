@@ -30,6 +30,11 @@ def agree(given: Fields, values: Mapping[str, Any]) -> None:
             f"`grace` is {grace} and `epochs` is {epochs}: no trial could ever be pruned; "
             f"expected fewer epochs of grace than epochs, or `pruner: none`."
         )
+    if values["audit"] and values["pruner"] == "none" and epochs > 1:
+        given.problems.append(
+            f"`audit` is {values['audit']:g} and `pruner` is none: no trial is pruned, so there is nothing to look "
+            "into; expected a pruner, or `audit: 0`."
+        )
     if gpus > 1 and gpus != int(gpus):
         given.problems.append(
             f"`gpus_per_trial` is {gpus:g}: a share of a card is below 1, and more than one card is a whole number; "

@@ -45,6 +45,7 @@ class StudyDefinition:
     pruner: str = "asha"  # one of study_form.PRUNERS
     grace: int = 2  # epochs before a trial may be pruned; fewer than `epochs`
     eta: int = 4  # of so many trials at a rung, one goes on
+    audit: float = 0.0  # of the trials that would be pruned, the share that goes on, to see whether that would be right
     seed: int = 0  # of every draw in the study, 0 to 2**32 - 1
     weight: float = 1.0  # its share of the workers beside other studies: twice the weight, twice the workers
     priority: int = 0  # studies of a higher one come first, and take the workers of lower ones

@@ -198,6 +198,7 @@ def _search(given: Fields) -> dict[str, Any]:
         "pruner": pruner,
         "grace": given.whole("grace", grace_of(epochs), 1, 1_000_000),
         "eta": given.whole("eta", 4, 2, 100),
+        "audit": given.number("audit", 0.0, 0.0, 1.0),
         "seed": given.whole("seed", 0, 0, 2**32 - 1),
     }
 

@@ -38,7 +38,7 @@ SHOWN_RIVALS = 8  # of those compared with, so many are kept on the decision's r
 class Decision:
     """What a rule says about one trial at one epoch."""
 
-    action: Literal["continue", "stop"]
+    action: Literal["continue", "stop", "spare"]  # spare: it would be stopped, and goes on, see audit.py
     rule: str  # one of RULES
     epoch: int  # epochs the trial has finished
     value: float | None  # the objective that was compared; None: nothing was, or it is not finite

@@ -13,6 +13,7 @@ from db.tables import Study, Trial
 from tuner.coordination.repeats import over_repeats, state_of
 from tuner.definitions.definition import StudyDefinition
 from tuner.errors import InvalidInput, UnknownName
+from tuner.reporting.audit import Audit, audit
 from tuner.reporting.final_score import FinalScore, found, ranked, without_test_part
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class StudySummary:
     priority: int  # studies of a higher one come first
     workers: int | None  # most workers at once
     waits: str | None  # why none of its trials runs although some could
+    audit: Audit | None  # whether pruning was right; None: the study has no `audit`
     unreadable: str | None  # why this version of Ockham cannot read all of it; None: it can
 
 
@@ -177,6 +179,7 @@ def summary(database: Database, name: str) -> StudySummary:
     with database.read() as s:
         totals = studies.totals(s, row.id)
         winner = _winner(s, row, definition, ranked(totals.counts, definition.repeats))
+        audited = audit(s, row.id, definition)
     over = totals.counts.get("complete", 0) + totals.counts.get("pruned", 0)
     return StudySummary(
         name=name,
@@ -201,6 +204,7 @@ def summary(database: Database, name: str) -> StudySummary:
         workers=definition.workers,
         waits=row.waits if row.state in ("active", "stopping", "cancelling") else None,
         failures=totals.failures,
+        audit=audited,
         unreadable=unreadable,
     )
 
