@@ -82,6 +82,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         **_metrics(now.best_metrics),
         "unseen rows": _final(now),
         "simpler ones": _simpler(now),
+        "regularization": _regularization(now),
         "plots": f"tuner study report {now.name}" if best and not now.unreadable else None,
     }
 
@@ -102,9 +103,18 @@ def _best(now: StudySummary) -> str | None:
 
 
 def _simpler(now: StudySummary) -> str | None:
-    if now.best is None or now.best.weights is None or now.counts.get("complete", 0) < 2 or now.unreadable:
+    if not _comparable(now) or now.counts.get("complete", 0) < 2:
         return None
     return f"whether one is as good: tuner study simplest {now.name}"
+
+
+def _regularization(now: StudySummary) -> str | None:
+    return f"what it did: tuner study regularization {now.name}" if _comparable(now) else None
+
+
+def _comparable(now: StudySummary) -> bool:
+    """Whether the best model can be scored again: nobody else knows the data of a loop."""
+    return now.best is not None and now.best.weights is not None and not now.unreadable
 
 
 def _metrics(found: Mapping[str, float]) -> dict[str, object]:
