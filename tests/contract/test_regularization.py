@@ -130,4 +130,4 @@ def test_a_study_tells_what_sparsity_left_of_its_models(
         assert [layer["units"] for layer in model["layers"]] == [16, 2]
     table = tuner("study", "regularization", "sparse", "--trial", "0")
     assert [line.split()[1] for line in table.out.splitlines()[1:3]] == ["Dense", "Dense"]
-    assert "Trial 0 has a data_loss of" in table.out
+    assert "The data_loss of trial 0 is" in table.out

@@ -184,8 +184,8 @@ def _rms(layers: Sequence[Layer]) -> float | None:
 def _sentence(objective: str, best: Regularized) -> str:
     error = "" if best.gap_error is None else f" ± {best.gap_error:.2g}"
     sentences = [
-        f"Trial {best.trial} has a {objective.removeprefix('val_')} of {best.training:.4g} on rows that it was trained "
-        f"on, and of {best.validation:.4g} on validation rows: a gap of {best.gap:.2g}{error}."
+        f"The {objective.removeprefix('val_')} of trial {best.trial} is {best.training:.4g} on rows that it was trained "
+        f"on and {best.validation:.4g} on validation rows, a gap of {best.gap:.2g}{error}."
     ]
     by = f"{abs(best.worse_by):.2g} ± {best.standard_error:.2g}"
     change = f"worse by {by}" if best.worse_by > 0 else f"better by {by}" if best.worse_by < 0 else "the same"
@@ -195,7 +195,7 @@ def _sentence(objective: str, best: Regularized) -> str:
             f"{change} on the validation rows."
         )
     else:
-        sentences.append("Not even a tenth of its weights can be set to zero without a loss that shows.")
+        sentences.append("Not even a tenth of its weights can be set to zero without harm that shows.")
     if best.constant:
         sentences.append(f"{best.constant} of its {best.units} units say the same for every validation row.")
     return " ".join(sentences)
