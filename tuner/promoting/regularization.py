@@ -184,8 +184,8 @@ def _rms(layers: Sequence[Layer]) -> float | None:
 def _sentence(objective: str, best: Regularized) -> str:
     error = "" if best.gap_error is None else f" ± {best.gap_error:.2g}"
     sentences = [
-        f"The {objective.removeprefix('val_')} of trial {best.trial} is {best.training:.4g} on rows that it was trained "
-        f"on and {best.validation:.4g} on validation rows, a gap of {best.gap:.2g}{error}."
+        f"The {objective.removeprefix('val_')} of trial {best.trial} is {best.training:.4g} on rows that it was "
+        f"trained on and {best.validation:.4g} on validation rows, a gap of {best.gap:.2g}{error}."
     ]
     by = f"{abs(best.worse_by):.2g} ± {best.standard_error:.2g}"
     change = f"worse by {by}" if best.worse_by > 0 else f"better by {by}" if best.worse_by < 0 else "the same"
