@@ -69,6 +69,23 @@ def losses(result: SliceResult, name: str = "val_data_loss") -> list[float]:
     return [report.metrics[name] for report in result.reports]
 
 
+@pytest.mark.parametrize(("model", "data"), [("build", "blobs"), ("build", "weighted"), ("dropout", "batches")])
+def test_a_train_step_is_traced_once(run: Run, model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not twice, as where optimizer or metrics make their variables in it: half of what a small trial takes."""
+    import keras
+
+    traced = []
+    step = keras.Model.train_step
+
+    def train_step(self: Any, batch: Any) -> Any:
+        traced.append(self)
+        return step(self, batch)
+
+    monkeypatch.setattr(keras.Model, "train_step", train_step)
+    run(model, data=data)
+    assert len(traced) == 1
+
+
 def test_the_mlp_reports_the_split_loss_and_saves_its_best_epoch(run: Run, tmp_path: Path) -> None:
     result = run(params={"depth": 1, "width": 8, "l1": 1e-3, "l2": 1e-2, "batch_size": 16}, epochs=4)
     assert result.ended == (Ended(4, 2, None, best_epoch=4, weights=67),)

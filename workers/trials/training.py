@@ -6,6 +6,7 @@ feeds itself: it gets arrays, as from KerasTuner.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -23,6 +24,8 @@ from workers.trials.passage import Passage, numbers_of
 from workers.trials.penalty import PenaltySplit
 from workers.trials.progress import Progress, require_finite
 from workers.trials.seeds import set_seeds
+
+logger = logging.getLogger("ockham.worker")
 
 BATCH_SIZE = 32
 WORK_PER_EXECUTION = 2e8  # weights times rows between two looks at the gate: about a tenth of a second on a core
@@ -100,7 +103,8 @@ class Trial:
         feed = Feed(self._parts.train, self._parts.validation, batch_size, self._training.seed)
         if steps_are_ours(self._model):
             self._model.steps_per_execution = steps_per_execution(work_per_row(self._model), batch_size)
-            self._build_variables()  # else fit traces the train step twice: with and without making the optimizer's
+            self._build_variables()  # what is made while fit traces the train step has it traced once more
+            _build_metrics(self._model, feed.train.element_spec)
         self._model.fit(
             feed.train,
             shuffle=False,
@@ -203,6 +207,15 @@ def steps_are_ours(model: keras.Model) -> bool:
     """Whether the user left the batches per call to us: nothing compiled in, nothing that could see a difference."""
     plain = type(model).train_step is keras.Model.train_step and type(model).test_step is keras.Model.test_step
     return plain and model.steps_per_execution == 1 and not model.run_eagerly and model.built
+
+
+def _build_metrics(model: keras.Model, batch: Any) -> None:
+    """Have the compiled loss and metrics make their variables. `batch`: the specification of one of the dataset's."""
+    try:
+        like = tf.nest.map_structure(lambda spec: keras.KerasTensor(spec.shape.as_list(), spec.dtype.name), batch)
+        model._symbolic_build(data_batch=like)
+    except Exception:  # what cannot be done without data is done by fit, and whatever is wrong is said there
+        logger.debug("The metrics are made while the train step is traced.", exc_info=True)
 
 
 def _arrays(part: Part) -> tuple[Any, ...]:
