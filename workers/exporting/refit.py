@@ -20,7 +20,7 @@ from workers.failures import NonFinite
 from workers.trials import keras_files, models
 from workers.trials.feeding import Feed
 from workers.trials.seeds import set_seeds
-from workers.trials.training import BATCH_SIZE, steps_are_ours, steps_per_execution, work_per_row
+from workers.trials.training import BATCH_SIZE, build_metrics, steps_are_ours, steps_per_execution, work_per_row
 
 
 class RefitRefused(ValueError):
@@ -50,6 +50,7 @@ def refitted(training: Training, trial: Mapping[str, Any], parts: Parts, rows: P
     if steps_are_ours(model):
         model.steps_per_execution = steps_per_execution(work_per_row(model), batch_size)
     keras_files.build_variables(model, parts)
+    build_metrics(model, feed.train.element_spec)
     order = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: feed.begin(epoch))  # noqa: ARG005
     model.fit(feed.train, epochs=epochs, shuffle=False, verbose=0, callbacks=[order])
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):

@@ -104,7 +104,7 @@ class Trial:
         if steps_are_ours(self._model):
             self._model.steps_per_execution = steps_per_execution(work_per_row(self._model), batch_size)
             self._build_variables()  # what is made while fit traces the train step has it traced once more
-            _build_metrics(self._model, feed.train.element_spec)
+            build_metrics(self._model, feed.train.element_spec)
         self._model.fit(
             feed.train,
             shuffle=False,
@@ -209,7 +209,7 @@ def steps_are_ours(model: keras.Model) -> bool:
     return plain and model.steps_per_execution == 1 and not model.run_eagerly and model.built
 
 
-def _build_metrics(model: keras.Model, batch: Any) -> None:
+def build_metrics(model: keras.Model, batch: Any) -> None:
     """Have the compiled loss and metrics make their variables. `batch`: the specification of one of the dataset's."""
     try:
         like = tf.nest.map_structure(lambda spec: keras.KerasTensor(spec.shape.as_list(), spec.dtype.name), batch)
