@@ -121,6 +121,12 @@ def runnable(s: Session) -> list[Study]:
     return list(s.scalars(select(Study).where(live, _free()).order_by(Study.id)))
 
 
+def waiting(s: Session) -> set[int]:
+    """Ids of the studies that want a coordinator, as `runnable` has them."""
+    live = Study.state.in_(states.live(states.STUDY))
+    return set(s.scalars(select(Study.id).where(live, _free())))
+
+
 def leased(s: Session) -> list[Study]:
     """Studies that have not ended and that a coordinator holds. Oldest first."""
     live = Study.state.in_(states.live(states.STUDY))

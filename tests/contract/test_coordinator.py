@@ -337,6 +337,16 @@ def test_the_time_of_earlier_coordinators_counts(make_bench: Callable[..., Bench
     assert summary(bench.database, "study").seconds >= 7200.0
 
 
+def test_a_study_is_taken_up_when_it_is_seen(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with the next renewal of leases: also by a coordinator that had nothing to do."""
+    monkeypatch.setattr(coordinating, "BEAT_SECONDS", 3600.0)
+    bench = make_bench("inline")
+    bench.coordinator.step()
+    for name in ("first", "second"):
+        bench.submit(name, trials=1, epochs=1)
+        bench.finish(name)
+
+
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_transaction_whose_end_was_not_seen_is_written_again(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, committed: bool

@@ -33,8 +33,8 @@ from workers.contract import Launcher, LauncherError
 from workers.launchers.machine import process_name
 
 LEASE_SECONDS = 30.0  # a coordinator that was silent for this long has lost its studies
-BEAT_SECONDS = 5.0  # leases are renewed and new studies looked for this often
-LOOK_SECONDS = 0.5  # a person's verb or edit is seen after this long
+BEAT_SECONDS = 5.0  # leases are renewed this often
+LOOK_SECONDS = 0.5  # a new study, and a person's verb or edit, is seen after this long
 
 
 class Coordinator:
@@ -63,6 +63,7 @@ class Coordinator:
         self._stale: deque[str] = deque()  # keys of artifacts whose rows are gone
         self._certain = True  # the last transaction was seen to end
         self._next_beat = self._next_look = 0.0
+        self._waiting: set[int] = set()  # ids of the studies that nobody ran when it was looked last
         self._store = ArtifactStore(str(settings.artifacts))
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -124,7 +125,8 @@ class Coordinator:
             lost = self._lost(s, set(self.studies))
             for study in self.studies.values():
                 if study.id not in lost:
-                    self._beat(s, study)
+                    running = [(attempt.trial_id, attempt.token) for attempt in study.running.values()]
+                    trials.heartbeat(s, running, LEASE_SECONDS)
             release_dead(s)
             free = self._free(s)
         self._abandon(lost)
@@ -142,8 +144,8 @@ class Coordinator:
         held = self.launcher.held()  # may take seconds, as writing packages may: no transaction waits for it
         paths = {row.id: import_paths(self.database, self.settings, row) for row in free}
         with self.database.write() as s:
-            known = [row for row in self._free(s) if row.id in paths]
-            found = [claim(s, row, self.owner, LEASE_SECONDS, held, paths[row.id]) for row in known]
+            known = [(row, paths[row.id]) for row in self._free(s) if row.id in paths]
+            found = [claim(s, row, self.owner, LEASE_SECONDS, held, path) for row, path in known]
             over = unwanted(s, held)
         claimed = {study.origin: study for study in found if study is not None}
         self.studies.update({study.id: study for study in claimed.values()})
@@ -163,9 +165,6 @@ class Coordinator:
         except LauncherError:
             return {}  # leases are renewed while the cluster does not answer
 
-    def _beat(self, s: Session, study: ActiveStudy) -> None:
-        trials.heartbeat(s, [(attempt.trial_id, attempt.token) for attempt in study.running.values()], LEASE_SECONDS)
-
     def _abandon(self, lost: set[int]) -> None:
         """Let go of studies that another coordinator runs now: their workers end, nothing is written."""
         for study_id in lost:
@@ -177,17 +176,19 @@ class Coordinator:
     # --- look: what people want, and what they are told -------------------------------------------------------------
 
     def _look(self) -> None:
-        """See verbs and edits, and say in the rows why studies wait."""
-        if not self.studies or time.monotonic() < self._next_look:
+        """See new studies, verbs and edits, and say in the rows why studies wait."""
+        if time.monotonic() < self._next_look or (self.only is not None and not self.studies):
             return
         with self.database.read() as s:
+            seen, self._waiting = self._waiting, studies.waiting(s) if self.only is None else set()
+            if self._waiting - seen:
+                self._next_beat = 0.0  # claim it with the next step
             for study_id, wish in studies.wishes(s, self.owner).items():
                 if study_id in self.studies:
                     self.studies[study_id].heed(s, *wish)
                     if self.studies[study_id].state == "stopping":
                         failpoint("stop_seen")
-        told = [study for study in self.studies.values() if study.waits != self._waits.get(study.id)]
-        if told:
+        if told := [study for study in self.studies.values() if study.waits != self._waits.get(study.id)]:
             with self.database.write() as s:
                 for study in told:
                     study.waits = self._waits.get(study.id)
