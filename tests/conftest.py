@@ -15,7 +15,7 @@ import pytest
 from db import schema
 from db.engine import Database, connect
 from tests import canary, postgres
-from workers.launchers.desk import settle
+from workers.collector import settle
 
 # A busy machine is slow, which is no failure.
 hypothesis.settings.register_profile("ockham", deadline=None)

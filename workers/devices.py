@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import gc
 import logging
 import math
 import os
 import platform
 from typing import Any
 
+from workers import collector
 from workers.contract import Resources
 from workers.launchers import machine
 
@@ -31,20 +31,19 @@ def prepare(resources: Resources) -> None:
     if platform.machine() in ("x86_64", "AMD64"):
         # TensorFlow's default on processors with AVX-512 alone; with AVX2 cohorts are a seventh faster for it.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    import tensorflow as tf
+    with collector.paused():
+        import tensorflow as tf
 
-    threads = max(1, math.ceil(resources.cpus))
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        # No more than that: handing small operations from thread to thread makes a cohort a third slower.
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-        _limit_cards(tf, resources.gpus)
-    except RuntimeError as error:
-        log.warning("TensorFlow was in use before this worker began and keeps its settings: %s", error)
-    import keras  # noqa: F401 - so that the next line covers it
-
-    gc.collect()
-    gc.freeze()  # a million objects of the libraries, which no later collection has to walk through
+        threads = max(1, math.ceil(resources.cpus))
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            # No more than that: handing small operations from thread to thread makes a cohort a third slower.
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+            _limit_cards(tf, resources.gpus)
+        except RuntimeError as error:
+            log.warning("TensorFlow was in use before this worker began and keeps its settings: %s", error)
+        import keras  # noqa: F401 - so that the next line covers it
+    collector.settle()
 
 
 def room(resources: Resources, each: int) -> int:

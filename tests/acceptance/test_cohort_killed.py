@@ -47,7 +47,7 @@ STUDY = {
     "patience": None,
     "trials": COUNT,
     "cohort": COUNT,
-    "epochs": 60,  # of which the kill must come in the midst, however fast the machine is
+    "epochs": 45,  # of which the kill must come in the midst, however fast the machine is
     "workers": 1,
     "checkpoint_seconds": 0.5,
 }

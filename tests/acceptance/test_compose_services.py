@@ -366,8 +366,10 @@ def _no_secret_is_in_a_log_a_row_or_a_file(machine: Machine) -> None:
             check_no_secret(database, (), secret)
     right = environment["TUNER_DATABASE"]
     wrong = right.replace("tuner@", "tuner:canary-4711@")
-    for url in (wrong, wrong.replace(str(urlsplit(right).port), "1"), f"{right}?password=canary-4711&sslmode=bad"):
-        for words in ("study list", "db upgrade", "doctor", "serve --workers no", "study show composed"):
+    unreachable, unknown = wrong.replace(str(urlsplit(right).port), "1"), f"{right}?password=canary-4711&sslmode=bad"
+    every = ("study list", "db upgrade", "doctor", "serve --workers no", "study show composed")
+    for url, commands in ((wrong, every), (unreachable, every[:3]), (unknown, every[:3])):
+        for words in commands:
             done = subprocess.run(
                 ["tuner", *words.split()],
                 env={**environment, "TUNER_DATABASE": url},

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from workers import collector
 from workers.failures import sentence_of
 
 
@@ -22,6 +23,8 @@ def answer(respond: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> int:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # predictions are compared with those of another process
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     answer: dict[str, Any]
+    with collector.paused():
+        import keras  # noqa: F401 - whatever is asked for needs it
     try:
         answer = {"ok": True, **respond(json.load(sys.stdin))}
     except Exception as error:

@@ -7,6 +7,7 @@ the predictions that the export recorded. Prints one JSON line, {"ok": true, "pr
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -58,6 +59,7 @@ def _file_problems(folder: Path) -> Iterator[str]:
 
 
 def _model_problems(folder: Path) -> Iterator[str]:
+    gc.disable()  # this process ends soon, and the import is a quarter faster
     import tensorflow as tf
 
     try:

@@ -8,7 +8,6 @@ back inside the value.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -17,12 +16,6 @@ from workers.contract import Assignment, Resources, Training
 from workers.failures import log_of, sentence_of
 from workers.vitals import effort, rss_bytes
 from workers.worker import Worker, WorkerStuck
-
-
-def settle() -> None:
-    """Once per process, when everything is imported: keep the collector from walking through it after every trial."""
-    gc.collect()
-    gc.freeze()
 
 
 def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 
-from workers.launchers.desk import answer, settle
+from workers.collector import settle
+from workers.launchers.desk import answer
 from workers.worker import Worker
 
 _PR_SET_PDEATHSIG = 1

@@ -12,8 +12,9 @@ from typing import Any
 import ray
 from ray.util.metrics import Gauge
 
+from workers.collector import settle
 from workers.contract import Assignment
-from workers.launchers.desk import answer, settle
+from workers.launchers.desk import answer
 from workers.version import version
 from workers.worker import Worker
 
