@@ -13,11 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workers.artifacts import ArtifactStore
-from workers.contract import Training
-from workers.data import DataError, load
 from workers.exporting.answering import answer
-from workers.exporting.finished import rebuilt, same_preprocessing
+from workers.exporting.finished import models_of
 
 
 def compare(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,17 +25,9 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     from workers.exporting.scoring import group_scores
     from workers.trials.penalty import PenaltySplit
 
-    training = Training.from_json(request["training"])
-    if training.data is None:
-        raise DataError(f"Study {training.study!r} names no data to compare its trials on.")
-    store, parts = ArtifactStore(request["artifact_root"]), load(training.data, training.import_paths)
-    models = []
-    for trial in request["trials"]:
-        folder = store.verify(trial["key"], trial["sha256"])
-        same_preprocessing(parts, folder)
-        model = rebuilt(training, folder, trial, parts)
-        models.append((model, PenaltySplit(model)))
-    return {"groups": group_scores(models, parts.validation)}
+    found = list(models_of(request))
+    validation = found[0][1].validation  # all trials': those of folds are compared by what they reported
+    return {"groups": group_scores([(model, PenaltySplit(model)) for model, _ in found], validation)}
 
 
 if __name__ == "__main__":

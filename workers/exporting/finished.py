@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from workers.artifacts import ArtifactDamaged, ArtifactStore
 from workers.contract import Training
-from workers.data import DataError, Parts
+from workers.data import DataError, Parts, load
 
 PREPROCESSING = "preprocessing.json"
 
@@ -22,6 +22,24 @@ def described(store: ArtifactStore, key: str, trial: int) -> dict[str, Any]:
             return member
     has = ", ".join(str(member["trial"]) for member in members)
     raise ArtifactDamaged(f"Artifact {key!r} has nothing of trial {trial}; it is of {has}.")
+
+
+def models_of(request: Mapping[str, Any]) -> Iterator[tuple[Any, Parts]]:
+    """Each trial's model and its data, in their order.
+
+    Args:
+        request: the study's `training` and `artifact_root`, and the `trials`, each as `rebuilt` takes it, with the
+            `key` and the `sha256` of its artifact.
+    """
+    training = Training.from_json(request["training"])
+    if training.data is None:
+        raise DataError(f"Study {training.study!r} names no data to look at its models with.")
+    store = ArtifactStore(request["artifact_root"])
+    for trial in request["trials"]:
+        parts = load(training.data, training.import_paths, trial["trial"])
+        folder = store.verify(trial["key"], trial["sha256"])
+        same_preprocessing(parts, folder)
+        yield rebuilt(training, folder, trial, parts), parts
 
 
 def rebuilt(training: Training, folder: Path, trial: Mapping[str, Any], parts: Parts) -> Any:

@@ -23,11 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from workers.artifacts import ArtifactStore
-from workers.contract import Training
-from workers.data import DataError, Part, Parts, load
+from workers.data import Part, Parts
 from workers.exporting.answering import answer
-from workers.exporting.finished import rebuilt, same_preprocessing
+from workers.exporting.finished import models_of
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Of all kernels' weights, how many are set to zero."""
@@ -53,15 +51,8 @@ class Layer:
 
 def look(request: Mapping[str, Any]) -> dict[str, Any]:
     """What `request` asks for, without "ok". The test part is not read. Raises what is in the way."""
-    training = Training.from_json(request["training"])
-    if training.data is None:
-        raise DataError(f"Study {training.study!r} names no data to look at its models with.")
-    store, models = ArtifactStore(request["artifact_root"]), []
-    for trial in request["trials"]:
-        parts = load(training.data, training.import_paths, trial["trial"])
-        folder = store.verify(trial["key"], trial["sha256"])
-        same_preprocessing(parts, folder)
-        model = rebuilt(training, folder, trial, parts)
+    models = []
+    for model, parts in models_of(request):
         layers = [asdict(layer) for layer in layers_of(model, parts.validation)]
         models.append({"layers": layers, **scored(model, parts)})
     return {"models": models}
