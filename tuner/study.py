@@ -255,7 +255,8 @@ class Study:
         """How much of what is good each parameter explains, the most important first; the shares add up to 1.
 
         Parameters that not every trial has are left out. By PED-ANOVA, see `tuner.reporting.importance.importance`.
-        Raises InvalidInput while there are fewer than 40 trials that are complete or pruned, or none is complete.
+        Raises InvalidInput while there are fewer than 40 trials that are complete or pruned, or none is complete. With
+        `repeats` or folds it is configurations that count.
         """
         return importance.importances(self.database, self.name)
 

@@ -18,8 +18,10 @@ from tests.commands import in_process
 from tuner.configuration import Settings
 from tuner.errors import InvalidInput
 from tuner.reporting import importance as weighing
-from tuner.reporting import plots, report
+from tuner.reporting import report
 from tuner.reporting.importance import FEWEST, importance, too_narrow
+from tuner.reporting.plots import outcomes, parameters
+from tuner.reporting.ranking import Ranked, curves_of, ranked_of
 from tuner.reporting.results import study_row
 from tuner.study import Study
 
@@ -52,6 +54,20 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study
 
 
+@pytest.fixture(scope="module")
+def ranked(study: Study) -> list[Ranked]:
+    return ranked_of(study.trials, repeats=1, folds=1)
+
+
+@pytest.fixture(scope="module")
+def folded(study: Study) -> Study:
+    """A finished study of 12 configurations, each with two repeats that score differently; some are pruned."""
+    options: dict[str, Any] = {"objective": "val_loss", "trials": 24, "repeats": 2, "epochs": 6, "pruner": "median"}
+    return tuner.create_study(
+        "folded", loop="tests.loops:lucky_descent", space=SPACE, sampler="random", settings=study.settings, **options
+    ).run(progress=False)
+
+
 def test_the_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
     page = study.report(tmp_path / "page.html").read_text()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page), "it would ask a network"
@@ -65,26 +81,26 @@ def test_the_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
 
 
 def test_of_very_many_trials_some_are_plotted_and_the_best_ones(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study, ranked: list[Ranked], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "MOST", 10)
     page = study.report(tmp_path / "page.html").read_text()
     [plotted] = re.findall(r"<p>(\d+) of 40 trials are plotted\.</p>", page)
     assert 5 <= int(plotted) <= 10
     assert f"<td>{study.best_trial.number}</td>" in page
-    assert too_narrow(SPACE, study.trials, "minimize")[0] in page, "what is said must not depend on what is plotted"
+    assert too_narrow(SPACE, ranked, "minimize")[0] in page, "what is said must not depend on what is plotted"
     assert len(re.findall(r"Plotly\.newPlot\(", page)) == 4, "ten trials would be too few for importance"
 
 
 def test_importance_is_much_the_same_when_it_is_drawn_from_a_part(
-    study: Study, monkeypatch: pytest.MonkeyPatch
+    ranked: list[Ranked], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether `x` is low decides. A part with more of the good trials in it, which all have that, would not show it."""
     draw, space = random.Random(0), Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
     points = [{"x": draw.random(), "y": draw.random()} for _ in range(2000)]
     values = [(point["x"] > 0.12) + 0.3 * point["y"] for point in points]
     trials = [
-        replace(study.trials[0], number=number, state="complete", params=point, value=value)
+        replace(ranked[0], number=number, state="complete", params=point, value=value)
         for number, (point, value) in enumerate(zip(points, values, strict=True))
     ]
     whole = importance(space, trials, "minimize")
@@ -93,16 +109,16 @@ def test_importance_is_much_the_same_when_it_is_drawn_from_a_part(
     assert importance(space, trials, "minimize") == pytest.approx(whole, abs=0.1)
 
 
-def test_every_trial_with_a_value_is_in_the_history(study: Study) -> None:
-    pruned, complete, best = plots.history(study.trials, "val_loss", "minimize").data
+def test_every_trial_with_a_value_is_in_the_history(study: Study, ranked: list[Ranked]) -> None:
+    pruned, complete, best = outcomes.history(ranked, "val_loss", "minimize").data
     counts = study.summary().counts
     assert (len(pruned.x), len(complete.x)) == (counts["pruned"], counts["complete"])
     assert list(best.y) == sorted(best.y, reverse=True)
     assert best.y[-1] == study.best_value
 
 
-def test_a_parameter_is_shown_where_it_was_active(study: Study) -> None:
-    figure = plots.slices(SPACE, study.trials, study.best_trial.number, "val_loss", "minimize")
+def test_a_parameter_is_shown_where_it_was_active(study: Study, ranked: list[Ranked]) -> None:
+    figure = parameters.slices(SPACE, ranked, study.best_trial.number, "val_loss", "minimize")
     worst = max(trial.value for trial in study.trials if trial.state == "complete" and trial.value is not None)
     for place, name in enumerate(SPACE.order):
         pruned, others, best = figure.data[3 * place : 3 * place + 3]
@@ -114,37 +130,38 @@ def test_a_parameter_is_shown_where_it_was_active(study: Study) -> None:
     assert zero, "a lambda of zero has its place on the axis"
 
 
-def test_a_smaller_model_is_shown_with_what_it_costs(study: Study) -> None:
-    complete = [trial for trial in study.trials if trial.state == "complete"]
+def test_a_smaller_model_is_shown_with_what_it_costs(study: Study, ranked: list[Ranked]) -> None:
+    complete = [trial for trial in ranked if trial.state == "complete"]
     sized = [replace(trial, weights=None if trial is complete[0] else 10 + trial.number) for trial in complete]
-    others, best = plots.sizes(sized, study.best_trial.number, "val_loss", "minimize").data
+    others, best = outcomes.sizes(sized, study.best_trial.number, "val_loss", "minimize").data
     assert {*zip([*others.x, *best.x], [*others.y, *best.y], strict=True)} == {
         (trial.weights, trial.value) for trial in sized[1:]
     }
     assert list(best.x) == [10 + study.best_trial.number]
 
 
-def test_a_curve_with_a_hole_is_drawn_with_a_hole() -> None:
-    others, best = plots.learning_curves({0: {1: 2.0, 2: math.nan, 3: 1.0}, 1: {1: 0.5}}, 1, "val_loss").data
+def test_a_curve_with_a_hole_is_drawn_with_a_hole(ranked: list[Ranked]) -> None:
+    curves = {0: {1: 2.0, 2: math.nan, 3: 1.0}, 1: {1: 0.5}}
+    others, best = outcomes.learning_curves(curves, ranked[1], "val_loss").data
     assert list(others.y) == [2.0, None, 1.0, None]
     assert list(best.y) == [0.5]
 
 
-def test_what_matters_and_what_is_too_narrow(study: Study) -> None:
-    found = importance(SPACE, study.trials, "minimize")
+def test_what_matters_and_what_is_too_narrow(ranked: list[Ranked]) -> None:
+    found = importance(SPACE, ranked, "minimize")
     assert next(iter(found)) == "x"
     assert set(found) == {"x", "l2", "idle"}  # not every trial has the other one
     assert sum(found.values()) == pytest.approx(1.0)
-    [sentence] = too_narrow(SPACE, study.trials, "minimize")
+    [sentence] = too_narrow(SPACE, ranked, "minimize")
     assert "x near 0.3, the lowest of its range" in sentence
-    assert too_narrow(SPACE, study.trials, "maximize") != [sentence]
-    few = study.trials[: FEWEST - 1]
+    assert too_narrow(SPACE, ranked, "maximize") != [sentence]
+    few = ranked[: FEWEST - 1]
     assert (importance(SPACE, few, "minimize"), too_narrow(SPACE, few, "minimize")) == ({}, [])
 
 
-def test_what_matters_is_told_from_forty_trials_on(study: Study) -> None:
+def test_what_matters_is_told_from_forty_trials_on(study: Study, ranked: list[Ranked]) -> None:
     found = study.importances()
-    assert found == importance(SPACE, study.trials, "minimize")
+    assert found == importance(SPACE, ranked, "minimize")
     assert list(found.values()) == sorted(found.values(), reverse=True)
     few = tuner.create_study(
         "few",
@@ -163,12 +180,26 @@ def test_what_matters_is_told_from_forty_trials_on(study: Study) -> None:
         few.importances()
 
 
-def test_a_mean_is_said_of_the_trials_that_it_is_of(study: Study, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"objective": "val_loss", "trials": 2, "repeats": 2, "epochs": 1}
-    twice = tuner.create_study(
-        "twice", loop="tests.loops:descent", space=SPACE, settings=study.settings, **options
-    ).run(progress=False)
-    assert " ± 0 (mean of trials 0 to 1)" in twice.report(tmp_path / "page.html").read_text()
+def test_what_is_ranked_is_what_is_plotted(folded: Study, tmp_path: Path) -> None:
+    """Single repeats are of different luck: their values cannot be compared, and the best of them is not the best."""
+    best = folded.best_configuration
+    first, last = best.trials
+    assert best.value is not None
+    assert best.standard_error
+    page = folded.report(tmp_path / "page.html").read_text()
+    shown = f"{best.value:.4g} ± {best.standard_error:.2g}"
+    assert f"{shown} (mean of trials {first} to {last})" in page
+    assert f"<td>{first} to {last}</td><td>{shown}</td>" in page
+
+    ranked = ranked_of(folded.trials, 2, 1)
+    complete = {c.number: c for c in folded.configurations if c.state == "complete"}
+    pruned, shown_complete, line = outcomes.history(ranked, "val_loss", "minimize", "configuration").data
+    assert dict(zip(shown_complete.x, shown_complete.y, strict=True)) == {n: c.value for n, c in complete.items()}
+    assert list(shown_complete.error_y.array) == [c.standard_error for c in complete.values()]
+    assert len(pruned.x) > 0
+    assert line.y[-1] == best.value > min(trial.value for trial in folded.trials if trial.value is not None)
+    curves = {0: {1: 3.0, 2: 1.0, 3: 0.5}, 1: {1: 1.0, 2: 2.0}, 2: {1: 1.0}}
+    assert curves_of(curves, 2) == {0: {1: 2.0, 2: 1.5}, 1: {}}, "where a repeat is missing there is no mean"
 
 
 def test_nothing_to_show_and_nowhere_to_write(

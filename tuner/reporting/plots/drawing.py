@@ -1,0 +1,76 @@
+"""What the plots share: figures, points, colours, how far an axis reaches, and a parameter's axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces import Choice, Domain
+from tuner.reporting.ranking import Ranked, completed
+
+OTHERS, BEST, PRUNED = "#5f7896", "#d1495b", "#d0d8e2"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """How far a plot reaches: to the worst complete trial. A pruned one beyond it stands at the edge.
+
+    Pruned trials can be worse by so much that nothing could be told apart among the good ones.
+    """
+
+    better: Callable[[float, float], float]
+    worst: float
+
+    def __call__(self, value: float) -> float:
+        return self.better(value, self.worst)
+
+
+def edge_of(ranked: Sequence[Ranked], direction: str) -> Edge:
+    worst = completed(ranked, direction)[-1].value
+    return Edge(min if direction == "minimize" else max, float(worst or 0.0))
+
+
+def figure(title: str, x: str, y: str) -> Any:
+    from plotly.graph_objects import Figure
+
+    made = Figure()
+    made.update_layout(title=title, xaxis_title=x, yaxis_title=y, template="plotly_white", height=420)
+    return made
+
+
+def points(
+    figure: Any, x: Sequence[float], ranked: Sequence[Ranked], edge: Edge, name: str, colour: str, **at: int
+) -> None:
+    """Draw these at the places `x`, each as high as its value, with its standard error where it has one."""
+    errors = [item.standard_error for item in ranked]
+    figure.add_scatter(
+        x=x,
+        y=[edge(float(item.value or 0.0)) for item in ranked],
+        error_y={"array": errors, "thickness": 1, "width": 2} if any(error is not None for error in errors) else None,
+        mode="markers",
+        marker={"color": colour, "size": 9 if colour == BEST else 6},
+        name=name,
+        text=[described(item) for item in ranked],
+        hovertemplate="%{text}<extra></extra>",
+        **at,
+    )
+
+
+def described(item: Ranked) -> str:
+    """What is shown of a point under the mouse."""
+    params = "<br>".join(f"{name} {short(value)}" for name, value in item.params.items())
+    error = "" if item.standard_error is None else f" ± {item.standard_error:.2g}"
+    return f"{item.name} ({item.state}): {short(item.value)}{error}<br>{params}"
+
+
+def ticks(domain: Domain) -> tuple[list[float], list[str]]:
+    """Places on a parameter's axis, which is the box that samplers see, and what stands at them."""
+    values = domain.grid(len(domain.options) if isinstance(domain, Choice) else 5)
+    texts = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
+    return [domain.to_unit(value) for value in values], texts
+
+
+def short(value: Any) -> str:
+    """A value in a few letters."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
