@@ -71,7 +71,7 @@ def folded(study: Study) -> Study:
 def test_the_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
     page = study.report(tmp_path / "page.html").read_text()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page), "it would ask a network"
-    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 4  # no `data_loss`: nothing about a penalty
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 5  # no `data_loss`: nothing about a penalty
     best = study.best_trial
     assert f"(trial {best.number})" in page
     assert f"<td>{best.number}</td><td>{best.value:.4g}</td>" in page
@@ -89,7 +89,7 @@ def test_of_very_many_trials_some_are_plotted_and_the_best_ones(
     assert 5 <= int(plotted) <= 10
     assert f"<td>{study.best_trial.number}</td>" in page
     assert too_narrow(SPACE, ranked, "minimize")[0] in page, "what is said must not depend on what is plotted"
-    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 4, "ten trials would be too few for importance"
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 5, "ten trials would be too few for importance"
 
 
 def test_importance_is_much_the_same_when_it_is_drawn_from_a_part(
@@ -128,6 +128,38 @@ def test_a_parameter_is_shown_where_it_was_active(study: Study, ranked: list[Ran
         assert shown == sorted(min(trial.value or 0.0, worst) for trial in having)
     zero = [text for text in figure.layout.xaxis2.ticktext if float(text) == 0]
     assert zero, "a lambda of zero has its place on the axis"
+
+
+def test_a_line_goes_through_all_that_a_trial_has(ranked: list[Ranked]) -> None:
+    complete = [item for item in ranked if item.state == "complete"]
+    best_last = sorted(complete, key=lambda item: -(item.value or 0.0))
+    for direction, in_order in (("minimize", best_last), ("maximize", best_last[::-1])):
+        [lines] = parameters.parallel(SPACE, ranked, "val_loss", direction).data
+        objective, *axes = lines.dimensions
+        assert [axis.label for axis in axes] == list(SPACE.order)
+        for axis in axes:
+            named = dict(zip(axis.tickvals, axis.ticktext, strict=True))
+            for item, place in zip(in_order, axis.values, strict=True):
+                if axis.label in item.params:
+                    assert place == pytest.approx(
+                        SPACE.parameters[axis.label].to_unit(item.params[axis.label]), abs=1e-4
+                    )
+                else:
+                    assert (axis.label, named[place]) == ("inner", "not active")
+            assert axis.range[0] <= min(axis.tickvals)
+        # The last tenth has the last colour and place, so that the others can be told apart.
+        worst = in_order[len(in_order) - math.ceil(0.9 * len(in_order))].value
+        assert objective.values[0] == worst != in_order[0].value
+        assert list(objective.values[5:]) == [item.value for item in in_order[5:]]
+        assert list(lines.line.color) == list(objective.values)
+        assert [text for text in objective.ticktext if "or worse" in text] == [f"{worst:.4g} or worse"]
+
+
+def test_lines_are_left_out_where_there_is_one_parameter(study: Study, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"objective": "val_loss", "trials": 3, "epochs": 1, "settings": study.settings}
+    single = tuner.create_study("single", loop="tests.loops:descent", space=Space({"x": Float(0.3, 1.0)}), **options)
+    page = single.run(progress=False).report(tmp_path / "page.html").read_text()
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 3
 
 
 def test_a_smaller_model_is_shown_with_what_it_costs(study: Study, ranked: list[Ranked]) -> None:

@@ -15,6 +15,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #22303c; max-width: 1080px; 
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e3e8ee; vertical-align: top }
+.rows td { white-space: nowrap }
 .plot { overflow-x: auto }
 """
 
@@ -40,7 +41,8 @@ def paragraph(sentence: str) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = [[f"<th>{html.escape(item)}</th>" for item in head]] if head else []
     lines += [[f"<td>{html.escape(str(item))}</td>" for item in row] for row in rows]
-    return "<table>" + "".join(f"<tr>{''.join(line)}</tr>" for line in lines) + "</table>"
+    kind = ' class="rows"' if head else ""
+    return f"<table{kind}>" + "".join(f"<tr>{''.join(line)}</tr>" for line in lines) + "</table>"
 
 
 def save(path: Path, text: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from search_spaces import Choice, Domain
 from tuner.reporting.ranking import Ranked, completed
 
 OTHERS, BEST, PRUNED = "#5f7896", "#d1495b", "#d0d8e2"
+_SHADED = 0.9  # share of the complete ones among which colours tell apart
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,27 @@ class Edge:
 def edge_of(ranked: Sequence[Ranked], direction: str) -> Edge:
     worst = completed(ranked, direction)[-1].value
     return Edge(min if direction == "minimize" else max, float(worst or 0.0))
+
+
+def shade_of(ranked: Sequence[Ranked], direction: str) -> Edge:
+    """How far colours reach: to what nine of ten complete ones are no worse than. Those beyond have the last colour.
+
+    A few that diverged would leave one colour for all others.
+    """
+    complete = completed(ranked, direction)
+    reached = complete[math.ceil(len(complete) * _SHADED) - 1].value
+    return Edge(min if direction == "minimize" else max, float(reached or 0.0))
+
+
+def shades(values: Sequence[float], objective: str, direction: str) -> dict[str, Any]:
+    """The colours of these values, the best one dark, and the bar that explains them."""
+    return {
+        "color": values,
+        "colorscale": "Viridis",
+        "reversescale": direction == "maximize",
+        "showscale": True,
+        "colorbar": {"title": {"text": objective, "side": "right"}, "thickness": 12},
+    }
 
 
 def figure(title: str, x: str, y: str) -> Any:

@@ -8,11 +8,24 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search_spaces import Space
-from tuner.reporting.plots.drawing import BEST, OTHERS, PRUNED, edge_of, figure, points, ticks
-from tuner.reporting.ranking import Ranked
+from search_spaces import Domain, Space
+from tuner.reporting.plots.drawing import (
+    BEST,
+    OTHERS,
+    PRUNED,
+    edge_of,
+    figure,
+    points,
+    shade_of,
+    shades,
+    short,
+    ticks,
+)
+from tuner.reporting.ranking import Ranked, completed
 
 _COLUMNS, _ROW_HEIGHT = 3, 260  # plots beside each other, pixels
+_AXIS_WIDTH, _PAGE_WIDTH = 105, 1040  # pixels
+_INACTIVE = -0.15  # below an axis: where a line passes that does not have the parameter
 
 
 def slices(space: Space, ranked: Sequence[Ranked], best: int, objective: str, direction: str) -> Any:
@@ -48,3 +61,47 @@ def bars(shares: Mapping[str, float]) -> Any:
     drawn.add_bar(x=list(shares.values())[::-1], y=list(shares)[::-1], orientation="h", marker_color=OTHERS)
     drawn.update_layout(height=80 + 34 * (len(shares) + 2))
     return drawn
+
+
+def parallel(space: Space, ranked: Sequence[Ranked], objective: str, direction: str) -> Any:
+    """Each complete one as a line through its parameters, from its objective; see `shade_of`. The best are on top."""
+    shade, complete = shade_of(ranked, direction), completed(ranked, direction)[::-1]
+    names = [name for name in space.order if name in space.free]
+    values = [shade(float(item.value or 0.0)) for item in complete]
+    drawn = figure("From the objective through the parameters; drag along an axis to select", "", "")
+    drawn.add_parcoords(
+        line=shades(values, objective, direction),
+        dimensions=[
+            _objective_axis(complete, values, objective),
+            *(_axis(name, space.parameters[name], complete) for name in names),
+        ],
+    )
+    drawn.update_layout(margin={"t": 110, "l": 120})
+    width = _AXIS_WIDTH * (len(names) + 2)
+    if width > _PAGE_WIDTH:
+        drawn.update_layout(width=width)
+    return drawn
+
+
+def _objective_axis(complete: Sequence[Ranked], values: Sequence[float], objective: str) -> dict[str, Any]:
+    low, high = min(values), max(values)
+    places = [*(low + (high - low) * place / 4 for place in range(4)), high]
+    texts = [short(place) for place in places]
+    if values[0] != complete[0].value:  # the worst one stands nearer than it is
+        texts[places.index(values[0])] += " or worse"
+    return {"label": objective, "values": values, "tickvals": places, "ticktext": texts}
+
+
+def _axis(name: str, domain: Domain, complete: Sequence[Ranked]) -> dict[str, Any]:
+    places, texts = ticks(domain)
+    if any(name not in item.params for item in complete):
+        places, texts = [_INACTIVE, *places], ["not active", *texts]
+    return {
+        "label": name,
+        "values": [
+            round(domain.to_unit(item.params[name]), 4) if name in item.params else _INACTIVE for item in complete
+        ],
+        "range": [min(0.0, *places), 1.0],
+        "tickvals": places,
+        "ticktext": texts,
+    }
