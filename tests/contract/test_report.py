@@ -71,7 +71,7 @@ def folded(study: Study) -> Study:
 def test_the_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
     page = study.report(tmp_path / "page.html").read_text()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page), "it would ask a network"
-    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 5  # no `data_loss`: nothing about a penalty
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 6  # no `data_loss`: nothing about a penalty
     best = study.best_trial
     assert f"(trial {best.number})" in page
     assert f"<td>{best.number}</td><td>{best.value:.4g}</td>" in page
@@ -89,7 +89,7 @@ def test_of_very_many_trials_some_are_plotted_and_the_best_ones(
     assert 5 <= int(plotted) <= 10
     assert f"<td>{study.best_trial.number}</td>" in page
     assert too_narrow(SPACE, ranked, "minimize")[0] in page, "what is said must not depend on what is plotted"
-    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 5, "ten trials would be too few for importance"
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 6, "ten trials would be too few for importance"
 
 
 def test_importance_is_much_the_same_when_it_is_drawn_from_a_part(
@@ -153,6 +153,22 @@ def test_a_line_goes_through_all_that_a_trial_has(ranked: list[Ranked]) -> None:
         assert list(objective.values[5:]) == [item.value for item in in_order[5:]]
         assert list(lines.line.color) == list(objective.values)
         assert [text for text in objective.ticktext if "or worse" in text] == [f"{worst:.4g} or worse"]
+
+
+def test_what_was_tried_lies_where_its_two_parameters_are(ranked: list[Ranked]) -> None:
+    [dots] = parameters.pair(SPACE, ranked, ("x", "idle"), "val_loss", "minimize").data
+    shown = {int(re.findall(r"trial (\d+) ", text)[0]): place for place, text in enumerate(dots.text)}
+    judged = [item for item in ranked if item.state in ("complete", "pruned")]
+    assert sorted(shown) == [item.number for item in judged]
+    for item in judged:
+        place = shown[item.number]
+        assert dots.x[place] == SPACE.parameters["x"].to_unit(item.params["x"])
+        middle = SPACE.parameters["idle"].to_unit(item.params["idle"])
+        assert 0 < abs(dots.y[place] - middle) < 0.25, "beside its option, and nearer to it than to the other one"
+        assert (dots.marker.symbol[place] == "circle") == (item.state == "complete")
+    assert dots.marker.color[-1] == min(item.value or 0.0 for item in judged), "nothing covers the best one"
+    values = [item.value for item in judged if item.state == "complete" and item.value is not None]
+    assert max(dots.marker.color) == sorted(values)[math.ceil(0.9 * len(values)) - 1]
 
 
 def test_lines_are_left_out_where_there_is_one_parameter(study: Study, tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def _of_parameters(
     yield parameters.slices(space, shown, best.number, now.objective, now.direction)
     if shares:
         yield parameters.bars(shares)
+    if len(shares) > 1:
+        first, second, *_ = shares
+        yield parameters.pair(space, shown, (first, second), now.objective, now.direction)
     if len(space.free) > 1 and len(completed(shown, now.direction)) > 1:
         yield parameters.parallel(space, shown, now.objective, now.direction)
 

@@ -16,6 +16,7 @@ from tuner.reporting.plots.drawing import (
     edge_of,
     figure,
     points,
+    described,
     shade_of,
     shades,
     short,
@@ -25,6 +26,7 @@ from tuner.reporting.ranking import Ranked, completed
 
 _COLUMNS, _ROW_HEIGHT = 3, 260  # plots beside each other, pixels
 _AXIS_WIDTH, _PAGE_WIDTH = 105, 1040  # pixels
+_FEW, _APART = 12, 0.6  # values of an axis up to which points of one value are spread, over this share of its room
 _INACTIVE = -0.15  # below an axis: where a line passes that does not have the parameter
 
 
@@ -61,6 +63,47 @@ def bars(shares: Mapping[str, float]) -> Any:
     drawn.add_bar(x=list(shares.values())[::-1], y=list(shares)[::-1], orientation="h", marker_color=OTHERS)
     drawn.update_layout(height=80 + 34 * (len(shares) + 2))
     return drawn
+
+
+def pair(space: Space, ranked: Sequence[Ranked], names: tuple[str, str], objective: str, direction: str) -> Any:
+    """Where in the plane of two parameters what was tried lies, and how good it was there; see `shade_of`.
+
+    Points and no surface: between them nothing is known, and every other parameter differs from one to the next. Points
+    that share one of few values are spread around it.
+    """
+    shade = shade_of(ranked, direction)
+    judged = [item for item in ranked if item.value is not None and item.state in ("complete", "pruned")]
+    shown = sorted(judged, key=lambda item: item.value or 0.0, reverse=direction == "minimize")
+    drawn = figure("The two that explain most: where the good ones are (open circles were pruned)", *names)
+    x, y = (
+        [_spread(space.parameters[name], item.params[name], item.number * turn) for item in shown]
+        for name, turn in zip(names, (math.sqrt(2), math.sqrt(3)), strict=True)
+    )
+    symbols = ["circle" if item.state == "complete" else "circle-open" for item in shown]
+    drawn.add_scatter(
+        x=x,
+        y=y,
+        mode="markers",
+        marker={
+            **shades([shade(float(item.value or 0.0)) for item in shown], objective, direction),
+            "symbol": symbols,
+            "size": 9,
+        },
+        text=[described(item) for item in shown],
+        hovertemplate="%{text}<extra></extra>",
+    )
+    for axis, name in (("xaxis", names[0]), ("yaxis", names[1])):
+        places, texts = ticks(space.parameters[name])
+        drawn.update_layout({axis: {"tickvals": places, "ticktext": texts, "range": [-0.03, 1.03]}})
+    return drawn
+
+
+def _spread(domain: Domain, value: Any, turn: float) -> float:
+    """The place on an axis; where few values share it, a little beside, by `turn`, so that none covers another."""
+    place = domain.to_unit(value)
+    if domain.count is None or domain.count > _FEW:
+        return place
+    return place + (turn % 1 - 0.5) * _APART / domain.count
 
 
 def parallel(space: Space, ranked: Sequence[Ranked], objective: str, direction: str) -> Any:
