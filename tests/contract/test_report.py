@@ -6,13 +6,15 @@ import math
 import random
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tuner
-from db import studies
+from db import attempts, studies
+from db.attempts import Span
 from search_spaces import Choice, Float, Lambda, Space
 from tests.commands import in_process
 from tuner.configuration import Settings
@@ -21,6 +23,7 @@ from tuner.reporting import importance as weighing
 from tuner.reporting import report
 from tuner.reporting.importance import FEWEST, importance, too_narrow
 from tuner.reporting.plots import outcomes, parameters
+from tuner.reporting.plots.timeline import timeline
 from tuner.reporting.ranking import Ranked, curves_of, ranked_of
 from tuner.reporting.results import study_row
 from tuner.study import Study
@@ -35,6 +38,9 @@ SPACE = Space(
     },
     {"inner": {"idle": ["b"]}},
 )
+
+NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
+AT_NOON = 1_735_732_800_000  # milliseconds since 1970
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +77,7 @@ def folded(study: Study) -> Study:
 def test_the_page_needs_nothing_else(study: Study, tmp_path: Path) -> None:
     page = study.report(tmp_path / "page.html").read_text()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page), "it would ask a network"
-    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 6  # no `data_loss`: nothing about a penalty
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 7  # no `data_loss`: nothing about a penalty
     best = study.best_trial
     assert f"(trial {best.number})" in page
     assert f"<td>{best.number}</td><td>{best.value:.4g}</td>" in page
@@ -89,7 +95,7 @@ def test_of_very_many_trials_some_are_plotted_and_the_best_ones(
     assert 5 <= int(plotted) <= 10
     assert f"<td>{study.best_trial.number}</td>" in page
     assert too_narrow(SPACE, ranked, "minimize")[0] in page, "what is said must not depend on what is plotted"
-    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 6, "ten trials would be too few for importance"
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 7, "ten trials would be too few for importance"
 
 
 def test_importance_is_much_the_same_when_it_is_drawn_from_a_part(
@@ -175,7 +181,7 @@ def test_lines_are_left_out_where_there_is_one_parameter(study: Study, tmp_path:
     options: dict[str, Any] = {"objective": "val_loss", "trials": 3, "epochs": 1, "settings": study.settings}
     single = tuner.create_study("single", loop="tests.loops:descent", space=Space({"x": Float(0.3, 1.0)}), **options)
     page = single.run(progress=False).report(tmp_path / "page.html").read_text()
-    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 3
+    assert len(re.findall(r"Plotly\.newPlot\(", page)) == 4
 
 
 def test_a_smaller_model_is_shown_with_what_it_costs(study: Study, ranked: list[Ranked]) -> None:
@@ -186,6 +192,41 @@ def test_a_smaller_model_is_shown_with_what_it_costs(study: Study, ranked: list[
         (trial.weights, trial.value) for trial in sized[1:]
     }
     assert list(best.x) == [10 + study.best_trial.number]
+
+
+def test_no_attempt_covers_another_one() -> None:
+    """Members of a cohort begin together, on one worker; those that are pruned end before the others."""
+
+    def span(number: int, worker: str, began: float, ended: float, state: str = "complete") -> Span:
+        return Span(number, 1, worker, *(NOON + timedelta(seconds=seconds) for seconds in (began, ended)), state)
+
+    spans = [
+        *(span(0, "a", 0, 2, "pruned"), span(1, "a", 0, 9), span(2, "b", 0, 4, "interrupted"), span(3, "a", 2, 5)),
+        span(4, "b", 4, 6, "running"),
+    ]
+    drawn = timeline(spans, 10)
+    bars = {text: (bar.y[k], bar.base[k], bar.x[k]) for bar in drawn.data for k, text in enumerate(bar.hovertext)}
+    assert bars == {
+        "trial 0: pruned, 2.0 s": (0, AT_NOON, 2000),
+        "trial 1: complete, 9.0 s": (1, AT_NOON, 9000),
+        "trial 3: complete, 3.0 s": (0, AT_NOON + 2000, 3000),
+        "trial 2: interrupted, 4.0 s": (2.6, AT_NOON, 4000),
+        "trial 4: running, 2.0 s": (2.6, AT_NOON + 4000, 2000),
+    }
+    assert dict(zip(drawn.layout.yaxis.ticktext, drawn.layout.yaxis.tickvals, strict=True)) == {"a": 0.5, "b": 2.6}
+    newest = timeline(spans, 2)
+    assert sorted(text for bar in newest.data for text in bar.hovertext) == [
+        "trial 3: complete, 3.0 s",
+        "trial 4: running, 2.0 s",
+    ]
+    assert "newest 2 of 5 attempts" in newest.layout.title.text
+
+
+def test_a_trial_is_shown_with_its_worker(study: Study) -> None:
+    with study.database.read() as s:
+        spans = attempts.spans(s, study_row(study.database, "falls").id)
+    assert {span.worker for span in spans} == {"inline"}
+    assert {span.number: span.state for span in spans} == {trial.number: trial.state for trial in study.trials}
 
 
 def test_a_curve_with_a_hole_is_drawn_with_a_hole(ranked: list[Ranked]) -> None:

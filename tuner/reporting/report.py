@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from db import reports
+from db import attempts, reports
 from db.engine import Database
 from search_spaces import Space
 from tuner.coordination.repeats import numbers_of
@@ -18,6 +18,7 @@ from tuner.reporting.explanations import trial_story
 from tuner.reporting.importance import importance, too_narrow
 from tuner.reporting.plots import outcomes, parameters
 from tuner.reporting.plots.drawing import short
+from tuner.reporting.plots.timeline import timeline
 from tuner.reporting.ranking import Ranked, completed, curves_of, ranked_of
 from tuner.reporting.results import StudySummary, study_row, summary, trial_results, yet
 
@@ -83,7 +84,8 @@ def _of_models(
     if len({item.weights for item in shown if item.weights is not None}) > 1:
         yield outcomes.sizes(shown, best.number, now.objective, now.direction)
     with database.read() as s:
-        curves = reports.objectives(s, study_row(database, now.name).id)
+        study = study_row(database, now.name).id
+        curves, spans = reports.objectives(s, study), attempts.spans(s, study)
     means, repeats = curves_of(curves, definition.repeats), numbers_of(best.number, definition.repeats)
     own = [curves[number] for number in repeats if number in curves] if definition.repeats > 1 else []
     yield outcomes.learning_curves(means, best, now.objective, own)
@@ -91,6 +93,7 @@ def _of_models(
     metrics = {report.epoch: report.metrics for report in trial_story(database, now.name, now.best.number).reports}
     if any("data_loss" in values for values in metrics.values()):
         yield outcomes.regularization(metrics, now.best.number)
+    yield timeline(spans, MOST)
 
 
 def _thinned(ranked: Sequence[Ranked], direction: str) -> list[Ranked]:
