@@ -198,7 +198,7 @@ def test_no_attempt_covers_another_one() -> None:
     """Members of a cohort begin together, on one worker; those that are pruned end before the others."""
 
     def span(number: int, worker: str, began: float, ended: float, state: str = "complete") -> Span:
-        return Span(number, 1, worker, *(NOON + timedelta(seconds=seconds) for seconds in (began, ended)), state)
+        return Span(number, 1, worker, NOON + timedelta(seconds=began), NOON + timedelta(seconds=ended), state)
 
     spans = [
         *(span(0, "a", 0, 2, "pruned"), span(1, "a", 0, 9), span(2, "b", 0, 4, "interrupted"), span(3, "a", 2, 5)),

@@ -17,7 +17,7 @@ from tuner.reporting import page
 from tuner.reporting.explanations import trial_story
 from tuner.reporting.importance import importance, too_narrow
 from tuner.reporting.plots import outcomes, parameters
-from tuner.reporting.plots.drawing import short
+from tuner.reporting.plots.drawing import short, with_error
 from tuner.reporting.plots.timeline import timeline
 from tuner.reporting.ranking import Ranked, completed, curves_of, ranked_of
 from tuner.reporting.results import StudySummary, study_row, summary, trial_results, yet
@@ -114,7 +114,7 @@ def _facts(now: StudySummary) -> Iterator[tuple[str, Any]]:
         error = now.best_configuration.standard_error
         same = now.best_configuration.trials
         whose = f"trial {now.best.number}" if error is None else f"mean of trials {same[0]} to {same[-1]}"
-        yield f"best {now.objective}", f"{_with_error(now.best_configuration.value, error)} ({whose})"
+        yield f"best {now.objective}", f"{with_error(now.best_configuration.value, error)} ({whose})"
         unread = (
             f"none: {now.no_test_part}" if now.no_test_part else "the test part was not read yet for the best trial"
         )
@@ -128,17 +128,13 @@ def _best(ranked: Sequence[Ranked], now: StudySummary) -> str:
     rows = [
         (
             _span(item.trials),
-            _with_error(item.value, item.standard_error),
+            with_error(item.value, item.standard_error),
             _span(sorted(set(item.best_epochs))),
             *(short(item.params.get(name, "")) for name in names),
         )
         for item in best
     ]
     return page.table([*head, *names], rows)
-
-
-def _with_error(value: float | None, error: float | None) -> str:
-    return short(value) + ("" if error is None else f" ± {error:.2g}")
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -83,8 +83,7 @@ def points(
 def described(item: Ranked) -> str:
     """What is shown of a point under the mouse."""
     params = "<br>".join(f"{name} {short(value)}" for name, value in item.params.items())
-    error = "" if item.standard_error is None else f" ± {item.standard_error:.2g}"
-    return f"{item.name} ({item.state}): {short(item.value)}{error}<br>{params}"
+    return f"{item.name} ({item.state}): {with_error(item.value, item.standard_error)}<br>{params}"
 
 
 def ticks(domain: Domain) -> tuple[list[float], list[str]]:
@@ -97,3 +96,8 @@ def ticks(domain: Domain) -> tuple[list[float], list[str]]:
 def short(value: Any) -> str:
     """A value in a few letters."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def with_error(value: float | None, standard_error: float | None) -> str:
+    """A value in a few letters, with its standard error where it has one."""
+    return short(value) + ("" if standard_error is None else f" ± {standard_error:.2g}")
