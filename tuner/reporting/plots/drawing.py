@@ -63,9 +63,19 @@ def figure(title: str, x: str, y: str) -> Any:
 
 
 def points(
-    figure: Any, x: Sequence[float], ranked: Sequence[Ranked], edge: Edge, name: str, colour: str, **at: int
+    figure: Any,
+    x: Sequence[float],
+    ranked: Sequence[Ranked],
+    edge: Edge,
+    name: str,
+    colour: str,
+    told: Callable[[Ranked], str] | None = None,
+    **at: int,
 ) -> None:
-    """Draw these at the places `x`, each as high as its value, with its standard error where it has one."""
+    """Draw these at the places `x`, each as high as its value, with its standard error where it has one.
+
+    `told` says what is shown of a point under the mouse, by default all its parameters.
+    """
     errors = [item.standard_error for item in ranked]
     figure.add_scatter(
         x=x,
@@ -74,7 +84,7 @@ def points(
         mode="markers",
         marker={"color": colour, "size": 9 if colour == BEST else 6},
         name=name,
-        text=[described(item) for item in ranked],
+        text=[(told or described)(item) for item in ranked],
         hovertemplate="%{text}<extra></extra>",
         **at,
     )
@@ -83,7 +93,11 @@ def points(
 def described(item: Ranked) -> str:
     """What is shown of a point under the mouse."""
     params = "<br>".join(f"{name} {short(value)}" for name, value in item.params.items())
-    return f"{item.name} ({item.state}): {with_error(item.value, item.standard_error)}<br>{params}"
+    return f"{found_by(item)}<br>{params}"
+
+
+def found_by(item: Ranked) -> str:
+    return f"{item.name} ({item.state}): {with_error(item.value, item.standard_error)}"
 
 
 def ticks(domain: Domain) -> tuple[list[float], list[str]]:

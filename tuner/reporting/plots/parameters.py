@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from search_spaces import Domain, Space
@@ -16,6 +17,7 @@ from tuner.reporting.plots.drawing import (
     described,
     edge_of,
     figure,
+    found_by,
     points,
     shade_of,
     shades,
@@ -27,6 +29,7 @@ from tuner.reporting.ranking import Ranked, completed
 _COLUMNS, _ROW_HEIGHT = 3, 260  # plots beside each other, pixels
 _AXIS_WIDTH, _PAGE_WIDTH = 105, 1040  # pixels
 _FEW, _APART = 12, 0.6  # values of an axis up to which points of one value are spread, over this share of its room
+_DIGITS = 4  # of a place on an axis: finer than a pixel, and a page of 3,000 trials has many of them
 _INACTIVE = -0.15  # below an axis: where a line passes that does not have the parameter
 
 
@@ -48,13 +51,19 @@ def slices(space: Space, ranked: Sequence[Ranked], best: int, objective: str, di
         domain = space.parameters[name]
         for colour, group in groups:
             shown = [item for item in group if name in item.params]
-            points(drawn, [domain.to_unit(item.params[name]) for item in shown], shown, edge, name, colour, **at)
+            x = [round(domain.to_unit(item.params[name]), _DIGITS) for item in shown]
+            points(drawn, x, shown, edge, name, colour, partial(_told, name), **at)
         places, texts = ticks(domain)
         drawn.update_xaxes(tickvals=places, ticktext=texts, range=[-0.03, 1.03], **at)
     drawn.update_yaxes(title_text=objective, col=1)
     drawn.update_layout(title=f"{objective} by parameter", template="plotly_white", showlegend=False)
     drawn.update_layout(height=_ROW_HEIGHT * rows + 80)
     return drawn
+
+
+def _told(name: str, item: Ranked) -> str:
+    """All parameters of each trial in the plot of each parameter would make most of the page."""
+    return f"{found_by(item)}<br>{name} {short(item.params[name])}"
 
 
 def bars(shares: Mapping[str, float]) -> Any:
@@ -100,26 +109,33 @@ def pair(space: Space, ranked: Sequence[Ranked], names: tuple[str, str], objecti
 
 def _spread(domain: Domain, value: Any, turn: float) -> float:
     """The place on an axis; where few values share it, a little beside, by `turn`, so that none covers another."""
-    place = domain.to_unit(value)
+    place = round(domain.to_unit(value), _DIGITS)
     if domain.count is None or domain.count > _FEW:
         return place
-    return place + (turn % 1 - 0.5) * _APART / domain.count
+    return round(place + (turn % 1 - 0.5) * _APART / domain.count, _DIGITS)
 
 
 def parallel(space: Space, ranked: Sequence[Ranked], objective: str, direction: str) -> Any:
-    """Each complete one as a line through its parameters, from its objective; see `shade_of`. The best are on top."""
+    """Each complete one as a line through its parameters, from its objective; see `shade_of`.
+
+    Plotly draws lines of larger numbers above others, so these grow with what is better; the first axis explains them.
+    """
     shade, complete = shade_of(ranked, direction), completed(ranked, direction)[::-1]
     names = [name for name in space.order if name in space.free]
     values = [shade(float(item.value or 0.0)) for item in complete]
     drawn = figure("From the objective through the parameters; drag along an axis to select", "", "")
     drawn.add_parcoords(
-        line=shades(values, objective, direction),
+        line={
+            "color": [value if direction == "maximize" else -value for value in values],
+            "colorscale": "Viridis",
+            "reversescale": True,
+        },
         dimensions=[
             _objective_axis(complete, values, objective),
             *(_axis(name, space.parameters[name], complete) for name in names),
         ],
     )
-    drawn.update_layout(margin={"t": 110, "l": 120})
+    drawn.update_layout(margin={"t": 110, "l": 120, "r": 40})
     width = _AXIS_WIDTH * (len(names) + 2)
     if width > _PAGE_WIDTH:
         drawn.update_layout(width=width)
@@ -142,7 +158,7 @@ def _axis(name: str, domain: Domain, complete: Sequence[Ranked]) -> dict[str, An
     return {
         "label": name,
         "values": [
-            round(domain.to_unit(item.params[name]), 4) if name in item.params else _INACTIVE for item in complete
+            round(domain.to_unit(item.params[name]), _DIGITS) if name in item.params else _INACTIVE for item in complete
         ],
         "range": [min(0.0, *places), 1.0],
         "tickvals": places,
