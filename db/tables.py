@@ -153,7 +153,7 @@ class Attempt(Base):
 
     trial_id: Mapped[int] = mapped_column(ForeignKey(Trial.id), primary_key=True)
     token: Mapped[int] = mapped_column(primary_key=True)  # 1, 2, 3, … in its trial
-    worker: Mapped[str]
+    worker: Mapped[str]  # its name; the coordinator's until it has said how it trains
     lease_until: Mapped[datetime]
     heartbeat_at: Mapped[datetime] = mapped_column(insert_default=clock.now())
     started_at: Mapped[datetime] = mapped_column(insert_default=clock.now())

@@ -62,7 +62,7 @@ def lease(s: Session, begun: Mapping[int, int | None], worker: str, seconds: flo
 
     Args:
         begun: per trial id, the epoch of the checkpoint that the attempt begins with; None: it begins at 0.
-        worker: who runs them, for people to read.
+        worker: who runs them, for people to read: the coordinator, until a worker has said that it does.
         seconds: until the leases end unless a heartbeat comes.
     """
     began = {"token": Trial.token + 1, "started_at": func.coalesce(Trial.started_at, clock.now())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from tuner.payload.in_memory import NOTHING, InMemory
 from tuner.promoting import promotion, regularization, scoring, simplest
 from tuner.promoting.regularization import Regularization
 from tuner.promoting.simplest import Simplest
-from tuner.reporting import importance, report, results
+from tuner.reporting import comparison, importance, report, results
 from tuner.reporting.final_score import FinalScore
 from tuner.reporting.results import ConfigurationResult, StudySummary, TrialResult
 from workers.contract import Launcher
@@ -255,13 +255,16 @@ class Study:
         """How much of what is good each parameter explains, the most important first; the shares add up to 1.
 
         Parameters that not every trial has are left out. By PED-ANOVA, see `tuner.reporting.importance.importance`.
-        Raises InvalidInput while there are fewer than 40 trials that are complete or pruned, or none is complete.
+        Raises InvalidInput while fewer than 40 trials (or configurations) are complete or pruned, or none is complete.
         """
         return importance.importances(self.database, self.name)
 
-    def report(self, path: str | Path | None = None) -> Path:
-        """Write one page of plots for a browser, by default NAME.html; see `tuner.reporting.report.write`."""
-        return report.write(self.database, self.name, path)
+    def report(self, path: str | Path | None = None, *, beside: Sequence[str] = ()) -> Path:
+        """Write a page of plots for a browser, by default NAME.html: see `reporting.report.write`. With the names of
+        other studies of the database, `beside`, it compares them: see `reporting.comparison.write`.
+        """
+        names = [self.name, *beside]
+        return comparison.write(self.database, names, path) if beside else report.write(self.database, self.name, path)
 
     def tensorboard(self, folder: str | Path | None = None) -> Path:
         """Write the trials as logs for TensorBoard, by default to NAME-tensorboard; see `tensorboard_logs.write`.

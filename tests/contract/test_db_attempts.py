@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from db import artifacts, attempts, decisions, events, models, reports, trials
+from db import artifacts, attempts, clock, decisions, events, models, reports, trials
 from db.engine import Database, Session
 from tests import rows
 from tests.rows import Held
@@ -160,17 +160,40 @@ def test_how_an_attempt_is_trained_is_said_while_it_runs(database: Database) -> 
     with database.write() as s:
         study = rows.study(s)
         lost, other, silent = (rows.held(s, study) for _ in range(3))
-        attempts.say_trained(s, [attempts.Trained(held.trial, held.token, "in a cohort") for held in (lost, other)])
+        first = [attempts.Trained(held.trial, held.token, "in a cohort", "w-1") for held in (lost, other)]
+        attempts.say_trained(s, first)
         second = again(s, lost)
         assert attempts.trained(s, study) == {1: "in a cohort"}, (
             "of the first trial's second attempt nobody has said so"
         )
-        attempts.say_trained(s, [attempts.Trained(lost.trial, lost.token, "too late")])
-        attempts.say_trained(s, [attempts.Trained(second.trial, second.token, "alone\x00")])
-        assert [row.trained for row in trials.attempts(s, lost.trial)] == ["in a cohort", "alone\ufffd"]
+        attempts.say_trained(s, [attempts.Trained(lost.trial, lost.token, "too late", "w-1")])
+        attempts.say_trained(s, [attempts.Trained(second.trial, second.token, "alone\x00", "w-2")])
+        said = [(row.trained, row.worker) for row in trials.attempts(s, lost.trial)]
+        assert said == [("in a cohort", "w-1"), ("alone\ufffd", "w-2")]
         assert rows.end(s, second, "pruned")
         assert attempts.trained(s, study) == {0: "alone\ufffd", 1: "in a cohort"}
         assert [row.trained for row in trials.attempts(s, silent.trial)] == [None]
+
+
+def test_when_attempts_ran(database: Database) -> None:
+    with database.write() as s:
+        study = rows.study(s)
+        lost, _, forgotten = rows.held(s, study), rows.held(s, study), rows.held(s, study, seconds=-60.0)
+        rows.held(s, rows.study(s, "other"))
+        second = again(s, lost)
+        assert rows.end(s, second, "pruned")
+        assert rows.end(s, forgotten, "complete")
+        now = clock.read(s)
+        spans = {(span.number, span.token): span for span in attempts.spans(s, study)}
+        assert {key: span.state for key, span in spans.items()} == {
+            (0, 1): "interrupted",
+            (0, 2): "pruned",
+            (1, 1): "running",
+            (2, 1): "complete",
+        }
+        assert spans[0, 1].started <= spans[0, 1].ended <= spans[0, 2].started <= spans[0, 2].ended
+        assert now <= spans[1, 1].ended, "it runs until now"
+        assert spans[2, 1].ended == spans[2, 1].started, "its lease had ended before"
 
 
 def test_promoted_trials_are_those_of_versions_that_did_not_fail(database: Database) -> None:

@@ -30,7 +30,7 @@ WRITES: dict[str, Callable[[Session, Held], Any]] = {
     "report": lambda s, held: rows.report(s, held, 9, {"loss": 9.0}, 9.0, 9.0),
     "decision": lambda s, held: rows.decide(s, held, 9, "stop", "asha"),
     "artifact": lambda s, held: artifacts.add(s, [artifacts.New(held.trial, held.token, "model", 9, "late", "0", 1)]),
-    "trained": lambda s, held: attempts.say_trained(s, [attempts.Trained(held.trial, held.token, "late")]),
+    "trained": lambda s, held: attempts.say_trained(s, [attempts.Trained(held.trial, held.token, "late", "w")]),
 }
 """Every function that writes in an attempt's name."""
 

@@ -54,7 +54,7 @@ HOMES = {
         "tuner/reporting/importance.py",
         "search_spaces/adapters/optuna.py",
     ),
-    "plotly": ("tuner/reporting/plots.py",),
+    "plotly": ("tuner/reporting/plots/",),
     "tensorboard": ("tuner/reporting/tensorboard_events.py",),
     "scipy": ("tuner/samplers/gaussian_process.py", "tuner/samplers/expected_improvement.py"),
     "threadpoolctl": ("tuner/samplers/one_thread.py",),

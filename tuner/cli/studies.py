@@ -195,19 +195,24 @@ def _layers(model: Regularized) -> tuple[list[str], list[list[object]]]:
 
 
 @study.command()
-@NAME
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
     "--file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it.  [default: NAME.html]"
 )
-def report(name: str, file: Path | None) -> None:
+def report(names: tuple[str, ...], file: Path | None) -> None:
     """One page of plots for a browser: history, parameters.
 
-    The page needs no network and no server. It shows the study as it stands, also while it runs.
+    The page needs no network and no server. It shows the study as it stands, also while it runs. Of several studies it
+    compares how fast each found its best and what that is; it is then NAME-and-OTHER.html.
     """
-    from tuner.reporting import report
+    from tuner.reporting import comparison
+    from tuner.reporting import report as of_one
 
-    path = report.write(opened(), name, file)
-    click.echo(f"The report of study {name!r} is written; open it in a browser:", err=True)
+    if len(names) == 1:
+        path, what = of_one.write(opened(), names[0], file), f"study {names[0]!r}"
+    else:
+        path, what = comparison.write(opened(), names, file), f"{len(names)} studies"
+    click.echo(f"The report of {what} is written; open it in a browser:", err=True)
     click.echo(path)
 
 

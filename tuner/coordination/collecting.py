@@ -123,7 +123,7 @@ def _record(running: Running, answer: SliceResult, rows: Rows) -> None:
     mine = {(attempt.number, attempt.token): attempt.trial_id for attempt in running.attempts.values()}
     for said in answer.trained:
         if trial_id := mine.get((said.trial, said.token)):
-            rows.trained.append(attempts.Trained(trial_id, said.token, said.how))
+            rows.trained.append(attempts.Trained(trial_id, said.token, said.how, answer.worker))
     for item in answer.reports:
         if trial_id := mine.get((item.trial, item.token)):
             running.attempts[item.trial].taken = item.epoch

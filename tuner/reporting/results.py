@@ -124,12 +124,6 @@ def trial_results(database: Database, name: str, best: int | None = None) -> lis
         return [_result(trial, epochs.get(trial.number, 0), trained.get(trial.number)) for trial in found]
 
 
-def completed(trials: Sequence[TrialResult], direction: str) -> list[TrialResult]:
-    """Those that are complete and have a value, the best one first."""
-    found = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
-    return sorted(found, key=lambda trial: trial.value or 0.0, reverse=direction == "maximize")
-
-
 def configuration_results(results: Sequence[TrialResult], repeats: int, folds: int = 1) -> list[ConfigurationResult]:
     """What trials say together, by the number of their configuration. `results`: every trial, by number."""
     groups: dict[int, list[TrialResult]] = {}
