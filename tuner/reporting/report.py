@@ -110,6 +110,8 @@ def _facts(now: StudySummary) -> Iterator[tuple[str, Any]]:
     yield "state", now.state + (f": {now.reason}" if now.reason else "")
     yield "trials", ", ".join(f"{count} {state}" for state, count in sorted(now.counts.items()))
     yield "epochs", f"{now.epochs} of {now.epochs_without_stopping} without pruning and early stopping"
+    if now.audit is not None:
+        yield "pruning", now.audit.sentence
     if now.best is not None and now.best_configuration is not None:
         error = now.best_configuration.standard_error
         same = now.best_configuration.trials
