@@ -318,6 +318,7 @@ def test_mistakes_are_told_in_a_sentence(tmp_path: Path, mistake: str) -> None:
 
 
 FILES: dict[str, tuple[str, bytes | None, str]] = {
+    "a name twice": ("twice.csv", b"fare,x,fare\n1,2,1\n3,4,3\n", "has the columns 'fare' more than once"),
     "missing": ("trisp.csv", None, "Did you mean 'trips.csv'"),
     "missing folder": ("no/trips.csv", None, "does not exist"),
     "empty": ("empty.csv", b"", "is empty"),
