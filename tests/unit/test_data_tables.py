@@ -277,7 +277,14 @@ MISTAKES: dict[str, tuple[tuple[dict[str, list[Any]], dict[str, Any]], str]] = {
     "labels missing": (wrong({"fare": [None, *trips()["fare"][1:]]}), "NaN or empty in 1 of 120 rows"),
     "labels infinite": (wrong({"fare": ["inf", *trips()["fare"][1:]]}), "NaN or infinite in 1 of 120 rows"),
     "regression of text": (wrong({}, target="payment", task="regression"), "regression needs numbers"),
-    "one class": (wrong({"fare": ["same"] * ROWS}), "at least two classes"),
+    "one class": (
+        wrong({"fare": ["same"] * ROWS}),
+        "'fare' is always 'same': classification needs at least two classes",
+    ),
+    "decimal commas": (
+        wrong({"zone": [f'"{row},5"' for row in range(ROWS)]}),
+        "'zone' has numbers with a decimal comma",
+    ),
     "target is an id": (wrong({"fare": [f"id{i}" for i in range(ROWS)]}), "too many for classes"),
     "text is an id": (wrong({"payment": [f"id{i}" for i in range(ROWS)]}), "Exclude it, or list it in categories"),
     "column empty": (wrong({"distance": [None] * ROWS}), "'distance' has no value in any train row"),
@@ -311,6 +318,7 @@ def test_mistakes_are_told_in_a_sentence(tmp_path: Path, mistake: str) -> None:
 
 
 FILES: dict[str, tuple[str, bytes | None, str]] = {
+    "a name twice": ("twice.csv", b"fare,x,fare\n1,2,1\n3,4,3\n", "has the columns 'fare' more than once"),
     "missing": ("trisp.csv", None, "Did you mean 'trips.csv'"),
     "missing folder": ("no/trips.csv", None, "does not exist"),
     "empty": ("empty.csv", b"", "is empty"),

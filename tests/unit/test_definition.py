@@ -113,6 +113,7 @@ FIELD_MISTAKES = [
     ({"n_trials": 20}, ["`n_trials`", "`trials`"]),
     ({"metric": "val_loss"}, ["`metric`", "`objective`"]),
     ({"scheduler": "asha"}, ["`scheduler`", "`pruner`"]),
+    ({"class_weight": {0: 1.0}}, ["`class_weight`", "Did you mean `data.weight`?"]),
     ({"zzzzqqq": 1}, ["`zzzzqqq`", "trials, repeats, epochs"]),
     ({"\x1b[2J": 1}, ["\\x1b"]),
     ({"trials": 0}, ["`trials`", "0", "from 1 to 1,000,000"]),

@@ -198,6 +198,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "a file as train": ({"train": "rows.csv", "target": "y"}, r"`data\.train` is not a field\. Did you mean `path`"),
     "a table as train": ({"train": FRAME, "target": "y"}, r"has arrays as 'train', 'target'; .*\{\"frame\": frame"),
     "one array": (X, r"`data` is a ndarray; expected data=\(x, y\)"),
+    "a generator": (((x, y) for x, y in zip(X, Y, strict=True)), r"`data` is a generator; expected data=\(x, y\)"),
     "a number": ({"arrays": 5}, "gave a int"),
     "other names": ({"inputs": X, "y": Y}, r"has arrays as 'inputs', 'y'; expected .* data=\{\"arrays\": \(x, y\)"),
     "datasets": ((DATASET, DATASET), r"holds a tf\.data\.Dataset.* give a function"),

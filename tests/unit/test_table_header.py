@@ -32,6 +32,13 @@ def test_every_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("name", "separator"), [("flats.csv", ";"), ("flats.csv", "\t"), ("flats.tsv", ";")])
+def test_a_table_with_another_separator_is_told_which(tmp_path: Path, name: str, separator: str) -> None:
+    (tmp_path / name).write_text(separator.join(["id", "rent", "rooms"]) + "\n")
+    lacks = f"`data.target` names 'rent', which {name} does not have. Its first line is divided by {separator!r}; "
+    assert problems(tmp_path, path=name) == (f"{lacks}expected commas in a .csv file, tabs in a .tsv file.",)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [

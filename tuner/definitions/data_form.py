@@ -238,6 +238,8 @@ def _require_columns(data: Fields, form: Mapping[str, Any], known: list[str], ta
 
 
 def _of(name: str, columns: list[str]) -> str:
+    if len(columns) == 1 and (wrong := [each for each in ";\t|" if each in columns[0]]):
+        return f" Its first line is divided by {wrong[0]!r}; expected commas in a .csv file, tabs in a .tsv file."
     few = ", ".join(map(visible, columns[:MOST_NAMED])) + (", ..." if columns[MOST_NAMED:] else "")
     return near(name, columns) or f" Its columns: {few}."
 

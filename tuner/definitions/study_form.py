@@ -32,6 +32,7 @@ _SYNONYMS = {
     **dict.fromkeys(("search_space", "parameters", "hyperparameters", "family"), "space"),
     **dict.fromkeys(("hypermodel", "build", "builder", "model_builder"), "model"),
     **dict.fromkeys(("dataset", "datasets"), "data"),
+    **dict.fromkeys(("class_weight", "class_weights", "sample_weight", "sample_weights"), "data.weight"),
     **dict.fromkeys(("reduction_factor",), "eta"),
     **dict.fromkeys(("grace_period", "min_epochs", "warmup", "warm_up"), "grace"),
     **dict.fromkeys(("early_stopping",), "patience"),

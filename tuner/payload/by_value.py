@@ -12,6 +12,7 @@ import base64
 import io
 import linecache
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MethodType
@@ -56,7 +57,7 @@ class Module:
 def needed(target: Any) -> bool:
     """Whether this is code that no worker can import by its name."""
     name = getattr(target, "__qualname__", None)
-    if isinstance(name, str) and not isinstance(target, MethodType):
+    if isinstance(name, str) and not isinstance(target, (MethodType, Iterator)):  # a generator has a name, too
         return target.__module__ == "__main__" or "<" in name
     is_model = hasattr(target, "compile")  # one of Keras', which is to be built
     return (callable(target) or callable(getattr(target, "build", None))) and not is_model

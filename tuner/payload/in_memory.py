@@ -71,7 +71,7 @@ def _data(data: Any) -> tuple[Any, Held | None]:
         data = {"arrays": data}
     elif _is_frame(data):
         data = {"frame": data}
-    elif _is_array(data) or hasattr(data, "element_spec"):
+    elif _is_array(data) or hasattr(data, "element_spec") or isinstance(data, Iterator):
         raise InvalidStudy([f"`data` is a {type(data).__name__}; {ARRAYS}, or a function that returns datasets."])
     elif not isinstance(data, Mapping):
         return data, None

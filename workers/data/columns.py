@@ -14,6 +14,7 @@ is "", a missing integer is `missing` (any number outside the vocabulary does); 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ SCHEMA = 1
 MOST_TEXTS = 256  # distinct texts of a column that nobody listed in `categories`
 MOST_CATEGORIES = 10_000  # of a column that is listed: each is a column of the matrix
 SMALL = 20  # rows up to which distinct texts are not compared with the number of rows
+DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+(,\d+)?\s*")
 
 
 def kinds(frames: Mapping[str, Any], names: Sequence[str], categories: Sequence[str]) -> dict[str, str]:
@@ -146,6 +148,11 @@ def _texts(name: str, column: np.ndarray, listed: bool) -> list[str]:
     vocabulary = sorted({str(value) for value in column} - {""})
     many = len(vocabulary) > MOST_TEXTS or (len(column) > SMALL and len(vocabulary) > len(column) / 2)
     if many and not listed:
+        if all(DECIMAL_COMMA.fullmatch(value) for value in vocabulary):
+            raise DataError(
+                f"Column {name!r} has numbers with a decimal comma, such as {vocabulary[0][:60]!r}; expected a point: "
+                "write them as 1.5, or exclude it."
+            )
         raise DataError(
             f"Column {name!r} is text with {len(vocabulary)} different values in {len(column)} rows, such as "
             f"{vocabulary[0][:60]!r}: an identifier or a date? Exclude it, or list it in categories."

@@ -77,11 +77,17 @@ def read_table(path: Path) -> Any:
     import pandas as pd
 
     name = path.name.lower()
+    twice: list[str] = []
     try:
         if name.endswith(".parquet"):
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_csv(path, sep="\t" if ".tsv" in name else ",", low_memory=False)
+            separator = "\t" if ".tsv" in name else ","
+            frame = pd.read_csv(path, sep=separator, low_memory=False)
+            names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0].dropna()
+            twice = list(
+                names[names.duplicated()].unique()
+            )  # which pandas renames: the target's twin would be a feature
     except pd.errors.EmptyDataError:
         raise DataError(f"{path} is empty: expected a header line and rows.") from None
     except UnicodeDecodeError as error:
@@ -92,6 +98,10 @@ def read_table(path: Path) -> Any:
         raise DataError(f"{path} cannot be read: {_first_line(error)}") from None
     if not len(frame):
         raise DataError(f"{path} has a header but no rows.")
+    if twice:
+        raise DataError(
+            f"{path} has the columns {', '.join(map(repr, twice))} more than once: expected distinct names."
+        )
     frame.columns = [str(column) for column in frame.columns]
     return frame
 

@@ -75,7 +75,7 @@ def encoded(values: np.ndarray, name: str) -> Targets:
     """Class numbers for any sortable values: the place of each in the sorted list of the distinct ones."""
     labels, codes = np.unique(values, return_inverse=True)
     if len(labels) < 2:
-        raise DataError(f"Target {name!r} is always {labels[0]!r}: classification needs at least two classes.")
+        raise DataError(f"Target {name!r} is always {labels.tolist()[0]!r}: classification needs at least two classes.")
     if len(labels) > max(MOST_CLASSES, 0) or (len(labels) > FEW and len(labels) > len(values) / 2):
         raise DataError(
             f"Target {name!r} has {len(labels)} different values in {len(values)} rows, too many for classes: "
