@@ -60,6 +60,7 @@ class Rehearsal:
         self._liftable: tuple[str, ...] = ()
         self._alone: str | None = None
         self._diverged = 0
+        self._objectives: list[float] = []  # after two batches, one of each corner that was trained
 
     def report(self) -> CheckReport:
         """What is wrong, and what was learned on the way."""
@@ -102,6 +103,7 @@ class Rehearsal:
                 "The loss or the objective was NaN or infinite after two batches at every corner of the space. Look "
                 "for NaN in the data, for labels outside the model's classes, and for too large a learning rate."
             )
+        self._require_computed()
 
     def _look_for_stacks(self, space: Space, parts: Parts) -> None:
         """The `mlp` family is known; of a user's models it is found out whether they can train together."""
@@ -191,6 +193,7 @@ class Rehearsal:
     def _require_objective(self, metrics: Mapping[str, float]) -> None:
         objective = self._training.objective
         if objective in metrics:
+            self._objectives.append(metrics[objective])
             return
         near = get_close_matches(objective, metrics, n=2, cutoff=0.6)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
@@ -199,6 +202,16 @@ class Rehearsal:
         raise Refused(
             f"The model does not log the objective {objective!r}; it logs {', '.join(sorted(metrics))}.{hint}"
         )
+
+    def _require_computed(self) -> None:
+        """No model has a loss of exactly 0 after two batches: it is one that its test step does not compute."""
+        objective = self._training.objective
+        if objective.endswith("loss") and self._objectives and not any(self._objectives):
+            other = "" if "val_data_loss" not in self._metrics else " Or rank on val_data_loss, which has values."
+            raise Refused(
+                f"The objective {objective!r} is exactly 0 for each model of the dry run, so it cannot tell them "
+                f"apart. Where train_step updates a loss of its own, test_step has to update it, too.{other}"
+            )
 
     def _require_asked(self, space: Space) -> None:
         """Every parameter must be one that the model asks for at some corner. The mlp has refused others itself."""

@@ -130,6 +130,12 @@ def test_tf_data_and_models_built_on_their_first_call_pass(check: Callable[..., 
         ),
         ("few_classes", {}, "The model cannot be trained on this data: InvalidArgumentError: Received a label value"),
         ("own_loss", {"space": UNITS}, "where train_step and test_step call self.compute_loss"),
+        (
+            "own_tracker",
+            {"space": UNITS, "objective": "val_loss"},
+            "'val_loss' is exactly 0 for each model of the dry run, so it cannot tell them apart. Where train_step "
+            "updates a loss of its own, test_step has to update it, too. Or rank on val_data_loss",
+        ),
         ("dropout", {"space": Space({"units": Int(4, 8), "unitz": Choice([1, 2])})}, "has unitz, which"),
         ("Needy", {"space": UNITS}, "cannot be created without arguments"),
         ("np", {"space": UNITS}, "is a module; expected a function build(hp) or a HyperModel"),
