@@ -283,6 +283,8 @@ class Study:
 
 
 def _raise_if_failed(database: Database, name: str) -> None:
-    row = results.study_row(database, name)
-    if row.state == "failed":
-        raise StudyFailed(f"Study {name!r} failed: {row.reason} Look at its trials: tuner trial list {name}")
+    if results.study_row(database, name).state == "failed":
+        now = results.summary(database, name)
+        causes = ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items()))
+        told = f"{now.reason} Causes: {causes}." if causes else now.reason
+        raise StudyFailed(f"Study {name!r} failed: {told} Look at its trials: tuner trial list {name} --state failed")

@@ -12,11 +12,11 @@ from db import trials
 from db.tables import Attempt
 from tests.bench import Bench
 from tests.crowd import Crowd
-from tuner import verbs
+from tuner import Study, StudyFailed, verbs
 from tuner.coordination import coordinator as coordinating
 from tuner.coordination import outcomes
 from tuner.coordination.coordinator import Coordinator
-from tuner.definitions.definition import StudyDefinition
+from tuner.definitions.definition import StudyDefinition, parse
 from tuner.reporting.results import study_row, summary
 from workers.contract import Cause
 
@@ -113,3 +113,14 @@ def test_the_failure_limit_counts_failed_trials_and_nothing_else(bench: Bench) -
     assert [trial.state for trial in bench.trials("study")] == ["complete", "failed", "cancelled"]
     assert bench.state("study") == "finished"
     assert summary(bench.database, "study").failures == {"oom": 1}
+
+
+def test_a_study_that_failed_says_by_what(bench: Bench) -> None:
+    """To a program that waits for it, which does not see the trials."""
+    space = {"kind": {"type": "choice", "options": ["raises", "nan"]}}
+    points = [{"kind": "raises"}, {"kind": "nan"}, {"kind": "raises"}]
+    bench.submit("study", loop="sometimes_bad", space=space, enqueue=points, trials=3, max_failures=2)
+    bench.finish("study")
+    study = Study(parse({"name": "study", "loop": "a:b", "space": space}), bench.settings, bench.database)
+    with pytest.raises(StudyFailed, match=r"Causes: 1 by non_finite, 2 by user_error\."):
+        study.wait()
