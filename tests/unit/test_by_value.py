@@ -180,7 +180,13 @@ def train(run):
 
 
 def test_another_process_gives_the_same_name() -> None:
-    program = "from tests.unit.test_by_value import CELL, name_of; print(name_of(CELL))"
+    program = (
+        "from __future__ import annotations\n"  # as here: it is compiled in
+        "from tuner.payload.by_value import taken\n"
+        "cell = {'__name__': '__main__'}\n"
+        f"exec(compile({CELL!r}, '<cell>', 'exec'), cell)\n"
+        "print(taken(cell['train'], 'loop')[0])"
+    )
     root = Path(__file__).parents[2]
     names = {
         subprocess.run(
