@@ -117,7 +117,7 @@ def _judged(definition: StudyDefinition, trial: Trial, found: Mapping[str, Any])
         params={name: value for name, value in trial.params.items() if _regularizes(definition, name)},
         training=training.mean,
         validation=trial.value,
-        gap=(trial.value - training.mean) * (-1 if definition.direction == "maximize" else 1),
+        gap=_gap(definition, training.mean, trial.value),
         gap_error=None if None in errors else math.hypot(*(error or 0.0 for error in errors)),
         penalty=None if penalty is None else penalty.mean,
         weights=trial.weights or 0,
@@ -129,6 +129,13 @@ def _judged(definition: StudyDefinition, trial: Trial, found: Mapping[str, Any])
         units=sum(layer.units or 0 for layer in told) if told else None,
         layers=layers,
     )
+
+
+def _gap(definition: StudyDefinition, training: float, validation: float) -> float:
+    """By how much validation is worse; 0 where they differ by the rounding of single precision alone."""
+    if math.isclose(training, validation, rel_tol=1e-6):
+        return 0.0
+    return training - validation if definition.direction == "maximize" else validation - training
 
 
 def can_be_zero(
