@@ -12,8 +12,6 @@ import pytest
 
 from tests import commands
 from tuner import create_study
-from tuner.promoting import regularization
-from tuner.promoting.model_processes import look_into_models
 
 pytestmark = pytest.mark.tensorflow
 
@@ -119,15 +117,7 @@ def test_a_study_tells_what_sparsity_left_of_its_models(
     options: dict[str, Any] = {"enqueue": [{"sparsity": 0.0}, {"sparsity": 0.01}], "trials": 2, "epochs": 12}
     study = create_study("sparse", model="sparse_models:build", data="sparse_models:load", pruner="none", **options)
     study.run(progress=False)
-    found = list[dict[str, Any]]()
-
-    def looked(*arguments: Any) -> list[dict[str, Any]]:
-        found.extend(look_into_models(*arguments))
-        return found
-
-    monkeypatch.setattr(regularization, "look_into_models", looked)
     done = tuner("study", "regularization", "sparse", "--output", "json")
-    numbers = [model["trial"] for model in json.loads(done.out)["models"]]
     told = {model["params"]["sparsity"]: model for model in json.loads(done.out)["models"]}
     free, sparse = told[0.0], told[0.01]
     assert sparse["zero"] >= 0.6 > free["zero"]
@@ -138,12 +128,6 @@ def test_a_study_tells_what_sparsity_left_of_its_models(
         assert model["validation"] == study.trials[model["trial"]].value
         assert model["gap"] == pytest.approx(model["validation"] - model["training"])
         assert [layer["units"] for layer in model["layers"]] == [16, 2]
-
-    def of_one(definition: Any, models: Any, settings: Any) -> list[dict[str, Any]]:
-        assert [trial.number for trial, _ in models] == [0]
-        return [model for model, trial in zip(found, numbers, strict=True) if trial == 0]
-
-    monkeypatch.setattr(regularization, "look_into_models", of_one)  # what the process said of it a moment ago
     table = tuner("study", "regularization", "sparse", "--trial", "0")
     assert [line.split()[1] for line in table.out.splitlines()[1:3]] == ["Dense", "Dense"]
     assert "The data_loss of trial 0 is" in table.out
