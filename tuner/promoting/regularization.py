@@ -25,24 +25,12 @@ from tuner.payload.user_code import with_code
 from tuner.promoting.model_processes import look_into_models
 from tuner.promoting.paired import Scores, incomparable, score_of, worse_by
 from tuner.promoting.promotion import choose
+from workers.exporting.layer import Layer
 
 MOST = 5  # models that are looked into, the best ones
 NOTHING = 0.1  # of the standard error of a score: a change that is less than that is none
 
 _REGULARIZES = re.compile(r"l1|l2|lambda|decay|drop|noise|norm|regular|sparsity", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer that has weights, or through which another's go, such as an activation."""
-
-    name: str
-    kind: str  # its class
-    weights: int  # numbers that are trained
-    kernel: int  # of them, those that connect: without biases, scales and slopes
-    rms: float | None  # root mean square of these; None: there are none
-    units: int | None  # None: the model does not tell what the layer gives, as a subclassed one
-    constant: int | None  # of the units, how many say the same for every validation row
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ be a guess: Keras' optimizers take an L1 penalty's gradient, so weights that it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ import numpy as np
 from workers.data import Part, Parts
 from workers.exporting.answering import answer
 from workers.exporting.finished import models_of
+from workers.exporting.layer import Layer
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Of all kernels' weights, how many are set to zero."""
@@ -34,19 +35,6 @@ ROWS = 1000  # at most, of the validation part, on which a unit has to say the s
 SAME = 1e-6  # of a layer's largest output: a unit that moves less is constant
 NO_KERNELS = ("bias", "alpha")  # of attention heads, and PReLU's slopes of pictures: these have several axes too
 ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer that has weights, or whose units another layer's weights feed."""
-
-    name: str
-    kind: str  # its class
-    weights: int  # numbers that are trained
-    kernel: int  # of them, those that connect
-    rms: float | None  # root mean square of these; None: there are none
-    units: int | None  # the last axis of its output; None: the model does not tell what a layer gives
-    constant: int | None  # of them, how many say the same for every validation row
 
 
 def look(request: Mapping[str, Any]) -> dict[str, Any]:
