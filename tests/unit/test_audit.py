@@ -46,7 +46,10 @@ def test_a_decision_against_a_trial_is_kept_beside_its_going_on() -> None:
 
 def test_what_is_told_of_pruning() -> None:
     study = StudyDefinition(name="fares", audit=0.1)
-    assert judged(study, 2, [], 0.1).sentence == "none of those that would have been pruned is complete yet"
+    assert judged(study, 2, [], 0.1).sentence == "none of those that would have been pruned is complete"
+    alone = judged(study, 2, [0.2], None)
+    assert (alone.better, alone.best) == (0, 0.2)
+    assert alone.sentence.endswith("went on, and no other is complete that they could be compared with")
     right = judged(study, 8, [0.2, 0.15], 0.1)
     assert (right.complete, right.better, right.best) == (2, 0, 0.15)
     assert "none became better than the best of the others (0.15 against 0.1)" in right.sentence

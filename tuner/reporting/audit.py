@@ -45,9 +45,11 @@ def judged(definition: StudyDefinition, spared: int, values: list[float], best_o
 
 
 def _sentence(complete: int, better: int, best: float | None, best_of_others: float | None) -> str:
-    if best is None or best_of_others is None:
-        return "none of those that would have been pruned is complete yet"
+    if best is None:
+        return "none of those that would have been pruned is complete"
     that_went_on = f"{complete} that would have been pruned went on"
+    if best_of_others is None:
+        return f"{that_went_on}, and no other is complete that they could be compared with"
     if better:
         return (
             f"{that_went_on}, and {better} of them became better than the best of the others ({best:.4g} against "
