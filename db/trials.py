@@ -196,12 +196,14 @@ def all(s: Session, study_id: int) -> list[Trial]:  # noqa: A001
     return list(s.scalars(_of(study_id)))
 
 
-def points(s: Session, study_id: int) -> Iterable[Row[int, dict[str, Any], dict[str, Any], str, float | None]]:
-    """Number, parameters, notes, state and value of every trial: a fifth of the work that objects are.
+def points(
+    s: Session, study_id: int
+) -> Iterable[Row[int, dict[str, Any], dict[str, Any], str, float | None, str | None]]:
+    """Number, parameters, notes, state, value and cause of every trial: a fifth of the work that objects are.
 
     They come in the order in which they ended, those that have not ended last, and else by number.
     """
-    columns = select(Trial.number, Trial.params, Trial.notes, Trial.state, Trial.value)
+    columns = select(Trial.number, Trial.params, Trial.notes, Trial.state, Trial.value, Trial.cause)
     order = Trial.finished_at.is_(None), Trial.finished_at, Trial.number
     return s.execute(columns.where(Trial.study_id == study_id).order_by(*order))
 

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 
+class FailedTrialError(Exception):
+    """Called like KerasTuner's, whose import takes TensorFlow."""
+
+
 def descent(run: Any) -> None:
     """A loss that falls with the epochs, to a floor that depends on the parameters. Resumes from its state."""
     floor = (run.params["x"] - 0.3) ** 2 + run.params.get("l2", 0.0)
@@ -64,6 +68,8 @@ def sometimes_bad(run: Any) -> None:
     for epoch in range(run.epoch, run.epochs):
         if kind == "raises":
             raise RuntimeError("the user's own mistake")
+        if kind == "left out":
+            raise FailedTrialError("more than the board holds")
         if kind == "exits":
             os._exit(0)
         value = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}.get(kind, 1.0 / (epoch + 1))

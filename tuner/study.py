@@ -285,6 +285,7 @@ class Study:
 def _raise_if_failed(database: Database, name: str) -> None:
     if results.study_row(database, name).state == "failed":
         now = results.summary(database, name)
-        causes = ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items()))
+        counted = {cause: count for cause, count in sorted(now.failures.items()) if cause != "infeasible"}
+        causes = ", ".join(f"{count} x {cause}" for cause, count in counted.items())
         told = f"{now.reason} Causes: {causes}." if causes else now.reason
         raise StudyFailed(f"Study {name!r} failed: {told} Look at its trials: tuner trial list {name} --state failed")

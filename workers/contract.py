@@ -4,9 +4,8 @@ A worker trains *assignments* in *slices*. The coordinator starts an assignment,
 gets back a `SliceResult` with everything seen since the last one. A stop is simply not asking again; a returned slice
 is the heartbeat; a crash loses at most what came after the last checkpoint.
 
-Every value here is JSON: no pickle and no live object crosses between coordinator and worker, and a worker never sees
-a database URL. `to_json` gives plain dictionaries; `from_json` is its exact inverse. An assignment holds one or more
-trials (its members), which advance together.
+Every value here is JSON: no pickle, no live object crosses, and a worker never sees a database URL. `to_json` gives
+plain dictionaries; `from_json` is its exact inverse. The trials of an assignment, its members, advance together.
 """
 
 from __future__ import annotations
@@ -24,7 +23,9 @@ class LauncherUnavailable(LauncherError):
     """Nothing answers where the workers are to be had: what was away may come back, so try again."""
 
 
-Cause = Literal["user_error", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite"]
+Cause = Literal[
+    "user_error", "infeasible", "oom", "node_lost", "hang", "deadline", "cancelled", "storage", "non_finite"
+]
 """Why a trial or an attempt did not complete. How often each is tried again: tuner/coordination/outcomes.py."""
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 

@@ -12,9 +12,10 @@ from workers.contract import Cause
 MESSAGE_CHARACTERS = 2_000
 LOG_BYTES = 64 * 1024
 _LINE_CHARACTERS = 4_000
-_GRAPH = re.compile(  # TensorFlow's stack of where a graph was made, before the sentence, and its node behind it
+_ASIDES = re.compile(  # TensorFlow's stack of where a graph was made, before the sentence, and its node behind it
     r"Graph execution error:\n+(?:(?:Detected at node|  File|<stack traces).*\n+)+"
     r"|\s*\[\[\{\{node .*?\}\}\]\]|\s*\[Op:\w+\]"
+    r"|\s*Arguments received by .*(?:\n+ +• .*)*"  # Keras' list of all that a layer was called with
 )
 
 
@@ -30,14 +31,20 @@ class StorageFailed(Exception):
     """An artifact could not be written, or code not be read: disk full, no permission, mount gone."""
 
 
+def is_left_out(error: BaseException) -> bool:
+    """Whether a user's code leaves a point of the space out, on purpose: it raised KerasTuner's `FailedTrialError`."""
+    return _is_a(error, "FailedTrialError")
+
+
 def cause_of(error: BaseException) -> Cause:
-    """The cause class of an error that left a trial's code. Names TensorFlow's errors without importing it."""
+    """The cause class of an error that left a trial's code."""
     if isinstance(error, NonFinite):
         return "non_finite"
     if isinstance(error, StorageFailed):
         return "storage"
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, MemoryError) or "ResourceExhaustedError" in kinds:
+    if is_left_out(error):
+        return "infeasible"
+    if isinstance(error, MemoryError) or _is_a(error, "ResourceExhaustedError"):
         return "oom"
     return "user_error"
 
@@ -49,11 +56,17 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"The code called sys.exit({error.code!r}){_place(error)}."
     text = _text(error)
-    return f"{type(error).__name__}{_place(error)}: {text}" if text else f"{type(error).__name__}{_place(error)}."
+    kind = "The code leaves this point out" if is_left_out(error) else type(error).__name__
+    return f"{kind}{_place(error)}: {text}" if text else f"{kind}{_place(error)}."
 
 
 def log_of(error: BaseException) -> str:
-    """The traceback, newest frames kept, at most 64 KiB; no line is longer than 4000 characters."""
+    """The traceback, newest frames kept, at most 64 KiB; no line is longer than 4000 characters.
+
+    A point that the code leaves out has none: nothing is to be mended.
+    """
+    if is_left_out(error):
+        return ""
     try:
         lines = list(traceback.TracebackException.from_exception(error).format())
     except Exception as failure:  # an error whose own __str__ fails must not take the worker with it
@@ -62,12 +75,17 @@ def log_of(error: BaseException) -> str:
     return text.encode("utf-8", "replace")[-LOG_BYTES:].decode("utf-8", "ignore")
 
 
+def _is_a(error: BaseException, kind: str) -> bool:
+    """Whether the error is of this kind of TensorFlow's or KerasTuner's, by its name: neither is imported for it."""
+    return kind in {base.__name__ for base in type(error).__mro__}
+
+
 def _text(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:  # user code again
         text = "(its text cannot be read)"
-    text = _GRAPH.sub("", text)
+    text = _ASIDES.sub("", text)
     return text if len(text) <= MESSAGE_CHARACTERS else text[:MESSAGE_CHARACTERS] + "…"
 
 

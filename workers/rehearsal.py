@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
+import random
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,18 +15,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from search_spaces import InvalidSpace, Space, from_keras_tuner
+from search_spaces import Space, from_keras_tuner
 from workers import devices
 from workers.cohorts.lifted import require_small
 from workers.cohorts.rehearsing import liftable
 from workers.cohorts.structure import BYTES_PER_WEIGHT
 from workers.contract import CheckReport, Member, Resources, Training
-from workers.data import DataError, Part, Parts, load
+from workers.data import Part, Parts, load
 from workers.data.preprocessing import servable
-from workers.entry_points import EntryPointError
 from workers.exporting.export import probe
 from workers.exporting.saved_model import ExportRefused, write_saved_model
 from workers.failures import CannotStack, NonFinite, sentence_of
+from workers.refusals import LeftOut, Refused, mistakes
 from workers.trials import models
 from workers.trials.gate import Gate
 from workers.trials.graphs import dismantle
@@ -36,13 +36,9 @@ from workers.trials.seeds import set_seeds
 from workers.trials.training import BATCH_SIZE, Trial
 
 FITS = 3  # corners that train; the others are only built
-SENTENCE_CHARACTERS = 700
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+DRAWS = 50  # most points drawn where the user's code leaves out every corner
+LEAVING_OUT = " Correct it, or have it raise keras_tuner.errors.FailedTrialError where no trial is wanted."
 OURS = {"batch_size"}  # parameters that training looks at, whether or not the model does
-
-
-class Refused(Exception):
-    """The rehearsal cannot go on. One sentence."""
 
 
 class Rehearsal:
@@ -56,9 +52,11 @@ class Rehearsal:
         self._metrics: dict[str, float] = {}
         self._weights: list[int] = []
         self._asked: set[str] = set()
+        self._left_out = ""  # the last sentence by which the user's code left a point out
         self._exported = False
         self._liftable: tuple[str, ...] = ()
         self._alone: str | None = None
+        self._points: list[dict[str, Any]] = []  # that were built; as many of them as may be were trained
         self._diverged = 0
         self._objectives: list[float] = []  # after two batches, one of each corner that was trained
 
@@ -87,23 +85,41 @@ class Rehearsal:
     def _run(self) -> None:
         parts = self._parts = self._load()
         space = self._space = self._read_space(parts)
-        corners = space.corners()
-        for number, corner in enumerate(corners):
-            if number < FITS:
-                self._train_at(corner, parts)
-            else:
-                with _mistakes("The model cannot be built", corner):
-                    built = models.build(self._training, corner, parts)
-                self._look_at(built)
-            keras.backend.clear_session()
+        self._try_points(space, parts)
         self._require_asked(space)
         self._look_for_stacks(space, parts)
-        if self._diverged == min(FITS, len(corners)):
+        if self._diverged == min(FITS, len(self._points)):
             raise Refused(
                 "The loss or the objective was NaN or infinite after two batches at every corner of the space. Look "
                 "for NaN in the data, for labels outside the model's classes, and for too large a learning rate."
             )
         self._require_computed()
+
+    def _try_points(self, space: Space, parts: Parts) -> None:
+        """Every corner. Where the user's code leaves them all out, points drawn from the space until it takes one."""
+        corners, draw = space.corners(), random.Random(0)
+        for corner in corners:
+            self._try(corner, parts)
+        for _ in range(DRAWS):
+            if self._points:
+                return
+            self._try(space.from_unit({name: draw.random() for name in space.free}), parts)
+        raise Refused(
+            f"The code leaves out all {len(corners)} corners of the space and {DRAWS} points drawn from it. Narrow the "
+            f"space. {self._left_out}"
+        )
+
+    def _try(self, point: dict[str, Any], parts: Parts) -> None:
+        """Train there, or only build where enough were trained, unless the user's code leaves it out."""
+        try:
+            if len(self._points) < FITS:
+                self._train_at(point, parts)
+            else:
+                self._look_at(self._build(point, parts))
+            self._points.append(point)
+        except LeftOut as error:
+            self._left_out = str(error)
+        keras.backend.clear_session()
 
     def _look_for_stacks(self, space: Space, parts: Parts) -> None:
         """The `mlp` family is known; of a user's models it is found out whether they can train together."""
@@ -111,7 +127,7 @@ class Rehearsal:
             return
         try:
             require_small(min(self._weights, default=0))  # smaller models of the space may still train together
-            self._liftable = liftable(self._training, space, parts)
+            self._liftable = liftable(self._training, space, self._points, parts)
         except CannotStack as error:
             self._alone = str(error)
         except Exception as error:  # nothing that only stacks need may stop a study
@@ -121,11 +137,11 @@ class Rehearsal:
 
     def _load(self) -> Parts:
         if self._training.model != "mlp":
-            with _mistakes("The model cannot be loaded"):
+            with mistakes("The model cannot be loaded"):
                 models.load_builder(self._training)
         if self._training.data is None:
             raise Refused("The study names no data: add `data`, a file and its target or a 'module:function'.")
-        with _mistakes("The data cannot be loaded"):
+        with mistakes("The data cannot be loaded"):
             parts = load(self._training.data, self._training.import_paths)
         if 0 in (parts.train.rows, parts.validation.rows):
             raise Refused(f"The data has {parts.rows} rows; training and validation need at least one each.")
@@ -136,10 +152,11 @@ class Rehearsal:
             return Space.from_json(self._training.space)
         if self._training.model == "mlp":
             raise Refused("The mlp family needs a space, such as `space: {family: mlp}`.")
-        with _mistakes("The search space cannot be read from the model"):
+        with mistakes("The search space cannot be read from the model"):
             hp = explore(lambda hp: models.build_with(self._training, hp))
-            built, _ = self._train({}, parts)
-            hp.merge(built.hp, overwrite=False)  # what a HyperModel's own fit asks for
+            with suppress(LeftOut):
+                built, _ = self._train({}, parts)
+                hp.merge(built.hp, overwrite=False)  # what a HyperModel's own fit asks for
             return from_keras_tuner(hp)
 
     def _train_at(self, corner: Mapping[str, Any], parts: Parts) -> None:
@@ -149,7 +166,7 @@ class Rehearsal:
         self._require_objective(metrics)
         if not self._exported and all(map(math.isfinite, metrics.values())):
             self._exported = True
-            with _mistakes("The trained model cannot be exported as a SavedModel", corner):
+            with mistakes("The trained model cannot be exported as a SavedModel", corner):
                 _export(built.model, parts)
 
     def _train(self, params: Mapping[str, Any], parts: Parts) -> tuple[models.Built, dict[str, float]]:
@@ -162,12 +179,15 @@ class Rehearsal:
         small = _few_rows(parts, 2 * int(params.get("batch_size", BATCH_SIZE)))
         with tempfile.TemporaryDirectory(prefix="ockham-check-") as folder:
             training = replace(self._training, artifacts=folder)
-            with _mistakes("The model cannot be built", params):
-                built = models.build(training, params, parts)
-            with _mistakes("The model cannot be trained on this data", params, f" The data has {_shapes(parts)}."):
+            built = self._build(params, parts)
+            with mistakes("The model cannot be trained on this data", params, f" The data has {_shapes(parts)}."):
                 self._run_trial(Trial(lane, training, built, small))
         reports = gate.take().reports
         return built, reports[0].metrics if reports else {}
+
+    def _build(self, params: Mapping[str, Any], parts: Parts) -> models.Built:
+        with mistakes("The model cannot be built", params, LEAVING_OUT if self._training.model != "mlp" else ""):
+            return models.build(self._training, params, parts)
 
     def _run_trial(self, trial: Trial) -> None:
         try:
@@ -214,29 +234,17 @@ class Rehearsal:
             )
 
     def _require_asked(self, space: Space) -> None:
-        """Every parameter must be one that the model asks for at some corner. The mlp has refused others itself."""
+        """Every parameter must be one that the model asks for at some corner. The mlp has refused others itself.
+
+        Where a corner was left out, nobody knows what the model would have asked for there.
+        """
         unknown = sorted(set(space.parameters) - self._asked - OURS)
-        if unknown and self._training.model != "mlp":
+        if unknown and self._training.model != "mlp" and not self._left_out:
             known = ", ".join(sorted(self._asked)) or "nothing"
             raise Refused(
                 f"The space has {', '.join(unknown)}, which {self._training.model!r} never asks for; it asks for "
                 f"{known}. Remove what is not asked for, or correct its name."
             )
-
-
-@contextmanager
-def _mistakes(what: str, params: Mapping[str, Any] | None = None, more: str = "") -> Iterator[None]:
-    """Turn whatever user code raises into `Refused`, in front of it `what` failed and with which parameters."""
-    try:
-        yield
-    except Refused:
-        raise
-    except (EntryPointError, DataError, models.ModelError, InvalidSpace) as error:
-        raise Refused(str(error)) from error  # sentences already
-    except (Exception, SystemExit) as error:
-        reason = " ".join(_COLOURS.sub("", sentence_of(error)).split())[:SENTENCE_CHARACTERS].rstrip(".")
-        place = f" with {_told(params)}" if params else ""
-        raise Refused(f"{what}{place}: {reason}.{more}") from error
 
 
 def _export(model: keras.Model, parts: Parts) -> None:
@@ -269,7 +277,3 @@ def _shapes(parts: Parts) -> str:
         return f"elements {parts.train.dataset.element_spec}"
     targets = tf.nest.map_structure(lambda array: f"{tuple(array.shape[1:])} {array.dtype}", parts.train.y)
     return f"inputs of shape {parts.input_shape} and targets of shape {targets} per row"
-
-
-def _told(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in params.items()) or "no parameters"

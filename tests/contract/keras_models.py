@@ -213,6 +213,14 @@ def raising(hp: keras_tuner.HyperParameters) -> keras.Model:
     raise KeyError(f"no model for {hp.Int('units', 4, 8)}")
 
 
+def picky(hp: keras_tuner.HyperParameters) -> keras.Model:
+    """No model for an odd number of units, nor for few and many."""
+    units, activation = hp.Int("units", 4, 40), hp.Choice("activation", ["relu", "tanh"])
+    if units % 2 or not 8 <= units <= 32:
+        raise keras_tuner.errors.FailedTrialError(f"{units} units are not wanted")
+    return _classifier([keras.layers.Dense(units, activation)])
+
+
 def hungry(hp: keras_tuner.HyperParameters) -> keras.Model:
     raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating {hp.Int('units', 4, 8)} terabytes")
 

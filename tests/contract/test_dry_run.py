@@ -109,6 +109,30 @@ def test_tf_data_and_models_built_on_their_first_call_pass(check: Callable[..., 
 
 
 @pytest.mark.parametrize(
+    ("units", "models"),
+    [
+        ((16, 32), 2),  # both corners
+        ((16, 33), 1),  # the lower one
+        ((4, 40), 1),  # none of them, so one that is drawn
+    ],
+)
+def test_what_the_users_code_leaves_out_is_no_mistake(
+    check: Callable[..., CheckReport], units: tuple[int, int], models: int
+) -> None:
+    space = Space({"units": Int(*units)})
+    report = check("picky", space)
+    assert report.problems == ()
+    assert len({*report.parameters}) == models
+
+
+def test_the_space_is_read_although_the_defaults_are_left_out(check: Callable[..., CheckReport]) -> None:
+    report = check("picky")
+    assert report.problems == ()
+    assert report.space is not None
+    assert set(report.space["parameters"]) == {"units", "activation"}
+
+
+@pytest.mark.parametrize(
     ("model", "changes", "expected"),
     [
         ("mlp", {"space": mlp(depth=1), "objective": "val_acuracy"}, "Did you mean 'val_accuracy'"),
@@ -122,6 +146,13 @@ def test_tf_data_and_models_built_on_their_first_call_pass(check: Callable[..., 
         ("lambda_layer", {"space": UNITS}, "Lambda layer, 'lambda'"),
         ("narrow", {"space": UNITS}, "received input with shape (None, 4)"),
         ("raising", {"space": UNITS}, "cannot be built with units=4: KeyError (keras_models.py, line"),
+        ("raising", {"space": UNITS}, "have it raise keras_tuner.errors.FailedTrialError where no trial is wanted."),
+        (
+            "picky",
+            {"space": Space({"units": Int(33, 40)})},
+            "leaves out all 2 corners of the space and 50 points drawn from it. Narrow the space. The code leaves this "
+            "point out (keras_models.py, line",
+        ),
         ("raising", {}, "The search space cannot be read from the model: KeyError"),
         (
             "few_classes",

@@ -16,6 +16,7 @@ from tuner import Study, StudyFailed, verbs
 from tuner.coordination import coordinator as coordinating
 from tuner.coordination import outcomes
 from tuner.coordination.coordinator import Coordinator
+from tuner.coordination.standing import read_progress
 from tuner.definitions.definition import StudyDefinition, parse
 from tuner.reporting.results import study_row, summary
 from workers.contract import Cause
@@ -115,12 +116,26 @@ def test_the_failure_limit_counts_failed_trials_and_nothing_else(bench: Bench) -
     assert summary(bench.database, "study").failures == {"oom": 1}
 
 
+def test_what_the_users_code_leaves_out_is_no_failure_of_the_study(bench: Bench) -> None:
+    """Neither for the coordinator that saw it nor for the next one, which reads it."""
+    kinds = ["left out", "left out", "raises", "left out", "good"]
+    space = {"kind": {"type": "choice", "options": ["left out", "raises", "good"]}}
+    points = [{"kind": kind} for kind in kinds]
+    bench.submit("study", loop="sometimes_bad", space=space, enqueue=points, trials=5, max_failures=1)
+    bench.finish("study")
+    row = study_row(bench.database, "study")
+    assert row.state == "finished"
+    assert [trial.cause for trial in bench.trials("study")] == ["infeasible"] * 2 + ["user_error", "infeasible", None]
+    with bench.database.read() as s:
+        assert read_progress(s, row, StudyDefinition.from_json(row.definition)).failures == 1
+
+
 def test_a_study_that_failed_says_by_what(bench: Bench) -> None:
     """To a program that waits for it, which does not see the trials."""
-    space = {"kind": {"type": "choice", "options": ["raises", "nan"]}}
-    points = [{"kind": "raises"}, {"kind": "nan"}, {"kind": "raises"}]
-    bench.submit("study", loop="sometimes_bad", space=space, enqueue=points, trials=3, max_failures=2)
+    space = {"kind": {"type": "choice", "options": ["raises", "nan", "left out"]}}
+    points = [{"kind": kind} for kind in ("raises", "left out", "nan", "raises")]
+    bench.submit("study", loop="sometimes_bad", space=space, enqueue=points, trials=4, max_failures=2)
     bench.finish("study")
     study = Study(parse({"name": "study", "loop": "a:b", "space": space}), bench.settings, bench.database)
-    with pytest.raises(StudyFailed, match=r"Causes: 1 by non_finite, 2 by user_error\."):
+    with pytest.raises(StudyFailed, match=r"Causes: 1 x non_finite, 2 x user_error\."):
         study.wait()

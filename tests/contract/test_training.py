@@ -275,6 +275,7 @@ def test_a_checkpoint_that_is_damaged_or_of_another_model_costs_time_only(
         ("nothing", "blobs", "user_error", "returned None; expected a compiled keras.Model"),
         ("narrow", "blobs", "user_error", "incompatible with the layer"),
         ("hungry", "blobs", "oom", "terabytes"),
+        ("picky", "blobs", "infeasible", "The code leaves this point out (keras_models.py, line"),
     ],
 )
 def test_a_trial_that_fails_says_why(run: Run, model: str, data: str, cause: str, expected: str) -> None:

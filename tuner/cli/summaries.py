@@ -172,7 +172,7 @@ def _trials(now: StudySummary) -> str:
 
 
 def _failures(now: StudySummary) -> str | None:
-    causes = ", ".join(f"{count} by {cause}" for cause, count in sorted(now.failures.items()))
+    causes = ", ".join(f"{count} x {cause}" for cause, count in sorted(now.failures.items()))
     where = f"`tuner trial list {now.name} --state failed` lists them, `tuner trial explain {now.name} N` tells why"
     return f"{causes}; {where}" if causes else None
 

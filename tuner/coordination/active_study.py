@@ -107,12 +107,12 @@ class ActiveStudy:
             self.queue.append(point.number)
         self.sampler.observe(self._standing.digest(point))
 
-    def move(self, number: int, state: str, value: float | None = None) -> None:
+    def move(self, number: int, state: str, value: float | None = None, cause: str | None = None) -> None:
         """Record that a trial's row changed its state."""
         point = self.points[number]
         if point.state == "queued":
             self.queue.remove(number)
-        self._standing.move(point, state, value)
+        self._standing.move(point, state, value, cause)
         if state == "queued":
             self.queue.appendleft(number)
         if state != "running":

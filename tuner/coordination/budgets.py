@@ -19,7 +19,7 @@ class Progress:
 
     finished: int = 0  # trials that ended in any way
     started: int = 0  # trials that were proposed, the finished ones included
-    failures: int = 0  # trials that failed for good
+    failures: int = 0  # trials that failed for good, but for those whose code left them out
     epochs: int = 0  # reported by all trials together
     seconds: float = 0.0  # during which the study was worked on
     best: float | None = None  # the best finite objective of a complete trial; None: there is none

@@ -174,7 +174,7 @@ def _close(running: Running, attempt: Attempt, outcome: Outcome, rows: Rows) -> 
         rows.ends.append(end)
     if outcome.state == "failed":
         study_log.trial_failed(running.study.name, attempt.number, outcome.message)
-    _leave(running, attempt, outcome.state, outcome.value)
+    _leave(running, attempt, outcome.state, outcome.value, outcome.cause if outcome.state == "failed" else None)
 
 
 def _judge(running: Running, attempt: Attempt, rows: Rows) -> None:
@@ -200,6 +200,6 @@ def _judge(running: Running, attempt: Attempt, rows: Rows) -> None:
         _leave(running, attempt, "pruned", value)
 
 
-def _leave(running: Running, attempt: Attempt, state: str, value: float | None) -> None:
+def _leave(running: Running, attempt: Attempt, state: str, value: float | None, cause: str | None = None) -> None:
     del running.attempts[attempt.number]
-    running.study.move(attempt.number, state, value)
+    running.study.move(attempt.number, state, value, cause)

@@ -16,6 +16,9 @@ from tuner.coordination.repeats import OVER, Configurations
 from tuner.coordination.tried import Point
 from tuner.definitions.definition import StudyDefinition
 from tuner.samplers.points import Observation
+from workers.contract import Cause
+
+INFEASIBLE: Cause = "infeasible"  # no failure: the user's code says that it is as intended
 
 
 class Standing:
@@ -25,6 +28,7 @@ class Standing:
         self.points: dict[int, Point] = {}
         self.configurations = Configurations(self.points, definition.repeats)
         self.states: Counter[str] = Counter()
+        self.infeasible = 0  # failed trials that the user's code left out
         self.epochs = 0
         self.best: tuple[int, float] | None = None  # number of the best trial, and the objective (a mean with repeats)
         self.since_best = 0  # finished trials since the best one
@@ -34,13 +38,15 @@ class Standing:
         """Take a trial that has a row into account, but for how it ended: see `digest`."""
         self.points[point.number] = point
         self.states[point.state] += 1
+        self.infeasible += point.cause == INFEASIBLE
         self.epochs += len(point.curve)
 
-    def move(self, point: Point, state: str, value: float | None) -> None:
+    def move(self, point: Point, state: str, value: float | None, cause: str | None) -> None:
         """Record that a trial's row changed its state; what that means: see `digest`."""
         self.states[point.state] -= 1
-        point.state, point.value = state, value
+        point.state, point.value, point.cause = state, value, cause
         self.states[state] += 1
+        self.infeasible += cause == INFEASIBLE
 
     def digest(self, point: Point) -> Observation:
         """Count a trial that is over; said in the order in which they ended. Returns how its configuration stands."""
@@ -66,7 +72,7 @@ class Standing:
         return Progress(
             finished=sum(self.states[state] for state in OVER),
             started=len(self.points) + proposed,
-            failures=self.states["failed"],
+            failures=self.states["failed"] - self.infeasible,
             epochs=self.epochs,
             seconds=seconds,
             best=self.best[1] if self.best else None,

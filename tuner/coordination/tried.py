@@ -31,6 +31,7 @@ class Point:
     notes: dict[str, Any]
     state: str = "queued"
     value: float | None = None
+    cause: str | None = None  # why it failed
     curve: dict[int, float] = field(default_factory=dict)  # objective by epoch
     seconds: float = 0.0  # spent on reported epochs
     failures: list[Failure] = field(default_factory=list)  # of one that has not ended: why attempts at it did, in order

@@ -6,7 +6,7 @@ numbers that a stack holds per member. Nothing depends on this being right: a wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces import Space
@@ -19,15 +19,17 @@ from workers.failures import CannotStack
 OURS = {"batch_size"}  # of all rows of a stack
 
 
-def liftable(training: Training, space: Space, parts: Parts) -> tuple[str, ...]:
+def liftable(training: Training, space: Space, points: Sequence[Mapping[str, Any]], parts: Parts) -> tuple[str, ...]:
     """The parameters in which the members of a cohort may differ.
+
+    `points` are those of the space's corners at which the user's code builds a model.
 
     Raises:
         CannotStack: trials of this study train one by one.
     """
     if reason := reason_against_models(parts):
         raise CannotStack(reason)
-    corners = space.corners()
+    corners = list(points)
     corners.insert(0, corners.pop(1 % len(corners)))  # the highest first: it has the most layers
     specimens = {0: _specimen(corners[0], training, parts)}  # of the corners, as they are needed
     found: dict[str, Any] = {}

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from workers.contract import Assignment, CheckReport, LauncherError, Lost, Resources, SliceResult, Training
+from workers.launchers.incomplete_checks import why_incomplete
 from workers.launchers.pulse import Pulse
 from workers.launchers.slot import Limits, Slot
 from workers.launchers.transport import Answer, Gone, Link, Planned, Transport
@@ -135,7 +137,7 @@ class Pool:
         if regular is None:
             self._end(slot)
         if isinstance(outcome, Gone):
-            return CheckReport(problems=(f"The dry run did not complete. {outcome.message}{_tail(outcome.log)}",))
+            return CheckReport(problems=(why_incomplete(outcome, training),))
         return CheckReport.from_json(outcome)
 
     def describe(self) -> list[dict[str, Any]]:
@@ -265,13 +267,8 @@ class Pool:
         if slot.assignment is not None:
             lost = Lost(slot.assignment.id, slot.link.name, gone.cause, gone.message, gone.log or log, gone.process_end)
             self._ready.append(lost)
-        slot.outcome = Gone(gone.cause, gone.message, gone.log or log)
+        slot.outcome = replace(gone, log=gone.log or log)
 
 
 def _shape(resources: Resources) -> str:
     return f"{resources.cpus:g} CPUs" + (f" and {resources.gpus:g} GPUs" if resources.gpus else "")
-
-
-def _tail(log: str, lines: int = 5) -> str:
-    last = [line.strip() for line in log.splitlines() if line.strip()][-lines:]
-    return " Its last output: " + " | ".join(last) if last else ""

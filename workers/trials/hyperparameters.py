@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras_tuner
 from keras_tuner import HyperParameters
+from keras_tuner.errors import FailedTrialError
 
 __all__ = ["HyperParameters", "asked", "explore", "filled", "own_fit"]
 
@@ -42,7 +44,7 @@ def explore(build: Callable[[HyperParameters], Any]) -> HyperParameters:
 
     Like KerasTuner's `BaseTuner._activate_all_conditions` it opens each conditional scope that it sees closed. It
     also tries each option of a choice and both ends of each Int, as code such as `for i in range(hp.Int("layers",
-    1, 3))` asks for more only then.
+    1, 3))` asks for more only then. At a point that `build` leaves out it has asked for what it did until then.
     """
     known = HyperParameters()
     points: list[_Point] = [()]
@@ -50,7 +52,8 @@ def explore(build: Callable[[HyperParameters], Any]) -> HyperParameters:
         if number == len(points):
             break
         hp = filled(dict(points[number]))
-        build(hp)
+        with suppress(FailedTrialError):
+            build(hp)
         known.merge(hp, overwrite=False)
         seen = [_opening(scope) for scope in hp.inactive_scopes]
         points += [point for point in dict.fromkeys([*seen, *_ends(known)]) if point not in points]

@@ -96,7 +96,7 @@ class ActorLink:
         text = str(error)
         if pid := re.search(r"^\s*pid: (\d+)$", text, re.MULTILINE):
             self._pid = int(pid[1])
-        log = f"{self._output()}\n{text}"[-LOG_BYTES:].lstrip()
+        log = (self._output() or text)[-LOG_BYTES:].lstrip()
         if isinstance(error, OutOfMemoryError) or "running low on memory" in text:
             return Gone("oom", f"Worker {self.name} was ended because its node was running low on memory.", log)
         who = f"Worker {self.name}" + (f" (process {self._pid})" if self._pid else "")
