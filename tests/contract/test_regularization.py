@@ -66,6 +66,28 @@ def test_units_that_say_the_same_for_every_row_are_counted() -> None:
     assert layers["last"].rms == pytest.approx(np.sqrt(np.mean(kernel**2)), rel=1e-6)
 
 
+def test_layers_of_text_and_layers_that_several_models_share_are_looked_into() -> None:
+    """A layer that was adapted to the data is made once, and every `build(hp)` takes it."""
+    import keras
+
+    from workers.data import Part
+    from workers.exporting.regularization import layers_of
+
+    look_up = keras.layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")
+    scale = keras.layers.Normalization(mean=0.0, variance=1.0)
+
+    def build(units: int) -> Any:
+        word, number = keras.Input((1,), dtype="string", name="word"), keras.Input((1,), name="number")
+        both = keras.layers.Concatenate()([look_up(word), scale(number)])
+        last = keras.layers.Dense(2, "softmax", name="last")(keras.layers.Dense(units, name="hidden")(both))
+        return compiled(keras.Model({"word": word, "number": number}, last))
+
+    earlier, model = build(2), build(3)
+    x = {"word": np.array([["a"], ["b"], ["c"]], object), "number": np.ones((3, 1), "float32")}
+    layers = {layer.name: layer for layer in layers_of(model, Part(x, np.array([0, 1, 1]), rows=3))}
+    assert (layers["hidden"].units, layers["hidden"].constant, earlier.count_params()) == (3, 0, 16)
+
+
 def test_a_subclassed_model_tells_its_weights_alone() -> None:
     import keras
 

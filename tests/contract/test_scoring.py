@@ -26,6 +26,24 @@ def load():
 """
 
 
+def largest_prediction() -> Any:
+    """A metric whose state is no sum."""
+    import keras
+
+    class Largest(keras.metrics.Metric):
+        def __init__(self) -> None:
+            super().__init__(name="largest")
+            self.largest = self.add_weight(name="largest", initializer="zeros")
+
+        def update_state(self, y: Any, predicted: Any, sample_weight: Any = None) -> None:
+            self.largest.assign(keras.ops.maximum(self.largest, keras.ops.max(predicted)))
+
+        def result(self) -> Any:
+            return self.largest
+
+    return Largest()
+
+
 def per_row(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
     """Cross-entropy and correctness of each row."""
     p = model.predict(x, verbose=0)
@@ -69,12 +87,44 @@ def test_standard_errors_are_those_of_the_rows() -> None:
 
 
 @pytest.mark.tensorflow
+def test_the_error_of_what_is_no_mean_over_rows_is_that_of_the_whole() -> None:
+    """A few rows have no AUC: of one class it is 0. What a bootstrap over the rows says is the measure."""
+    import keras
+    import tensorflow as tf
+
+    from workers.data import Part
+    from workers.exporting.scoring import evaluate
+
+    random = np.random.default_rng(5)
+    x = random.normal(size=(600, 2)).astype("float32")
+    y = (x[:, 0] + random.normal(0, 0.7, 600) > 1.2).astype("float32")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+    names = ["auc", "recall", "rmse", "accuracy"]
+    metrics = [keras.metrics.AUC(name="auc"), keras.metrics.Recall(name="recall")]
+    metrics += [keras.metrics.RootMeanSquaredError(name="rmse"), largest_prediction(), "accuracy"]
+    model.compile("sgd", "binary_crossentropy", metrics=metrics)
+    model.set_weights([np.array([[2.0], [0.0]], "float32"), np.array([-1.5], "float32")])
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(5)  # more than there are groups
+    scores, notes = evaluate(model, {"rows": Part(x, y, rows=600), "batches": Part(dataset=batches)})
+    assert notes == []
+    found = []
+    for _ in range(60):
+        chosen = random.integers(0, 600, 600)
+        found.append(model.evaluate(x[chosen], y[chosen], batch_size=600, verbose=0, return_dict=True))
+    for name in names:
+        expected = np.std([each[name] for each in found], ddof=1)
+        for part in ("rows", "batches"):
+            assert scores["standard_errors"][part][name] == pytest.approx(expected, rel=0.35), (part, name)
+    assert 0 < scores["standard_errors"]["rows"]["largest"] < 0.1  # that of the groups' own
+
+
+@pytest.mark.tensorflow
 def test_models_are_compared_on_the_same_rows_whatever_order_a_dataset_gives() -> None:
     import keras
     import tensorflow as tf
 
     from workers.data import Part
-    from workers.exporting.scoring import group_scores
+    from workers.exporting.group_scores import GroupScores, Scorer, score_groups
     from workers.trials.penalty import PenaltySplit
 
     random = np.random.default_rng(3)
@@ -82,7 +132,8 @@ def test_models_are_compared_on_the_same_rows_whatever_order_a_dataset_gives() -
     shuffled = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(200, reshuffle_each_iteration=True).batch(20)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    one, other = group_scores([(model, PenaltySplit(model)), (model, PenaltySplit(model))], Part(dataset=shuffled))
+    scores = [GroupScores(Scorer(model, PenaltySplit(model))) for _ in range(2)]
+    one, other = score_groups(scores, Part(dataset=shuffled))
     assert one["data_loss"] == other["data_loss"]
     assert len(set(one["data_loss"])) == 10
 

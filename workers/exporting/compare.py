@@ -18,16 +18,17 @@ from workers.exporting.finished import models_of
 
 
 def compare(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Score each trial's model on the groups that `workers.exporting.scoring` makes of the validation rows.
+    """Score each trial's model on the groups that `workers.exporting.group_scores` makes of the validation rows.
 
     The test part is not read. Raises what is in the way.
     """
-    from workers.exporting.scoring import group_scores
+    from workers.exporting.group_scores import GroupScores, Scorer, score_groups
     from workers.trials.penalty import PenaltySplit
 
     found = list(models_of(request))
     validation = found[0][1].validation  # all trials': those of folds are compared by what they reported
-    return {"groups": group_scores([(model, PenaltySplit(model)) for model, _ in found], validation)}
+    scorers = [Scorer(model, PenaltySplit(model)) for model, _ in found]
+    return {"groups": score_groups(list(map(GroupScores, scorers)), validation)}
 
 
 if __name__ == "__main__":

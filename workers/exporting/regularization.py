@@ -17,9 +17,11 @@ be a guess: Keras' optimizers take an L1 penalty's gradient, so weights that it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +29,9 @@ from workers.data import Part, Parts
 from workers.exporting.answering import answer
 from workers.exporting.finished import models_of
 from workers.exporting.layer import Layer
+
+if TYPE_CHECKING:
+    from workers.exporting.group_scores import Scorer
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Of all kernels' weights, how many are set to zero."""
@@ -72,13 +77,13 @@ def layers_of(model: Any, part: Part) -> list[Layer]:
 
 def scored(model: Any, parts: Parts) -> dict[str, Any]:
     """What the model scores on rows that it was trained on, about as many as validate, and with ever more zeros."""
-    from workers.exporting.scoring import scores_by_group, scoring_of
+    from workers.exporting.group_scores import GroupScores, Scorer, score_groups
     from workers.trials.penalty import PenaltySplit
 
-    score = scoring_of(model, PenaltySplit(model))
-    without = zeroed(model, score, parts.validation)
+    scorer = Scorer(model, PenaltySplit(model))
+    without = zeroed(model, scorer, parts.validation)
     groups = max((len(values) for values in without[0][1].values()), default=0)
-    [training] = scores_by_group([score], _some(parts.train, parts.validation.rows, groups))
+    [training] = score_groups([GroupScores(scorer)], _some(parts.train, parts.validation.rows, groups))
     return {"training": training, "zeroed": without}
 
 
@@ -95,33 +100,25 @@ def _some(part: Part, rows: int | None, batches: int) -> Part:
     return Part(x, y, weight, rows=len(chosen))
 
 
-def zeroed(
-    model: Any, score: Callable[..., Mapping[str, float]], part: Part
-) -> list[tuple[float, dict[str, list[float]]]]:
+def zeroed(model: Any, scorer: Scorer, part: Part) -> list[tuple[float, dict[str, list[float]]]]:
     """What the model scores on each group of the part's rows, by metric, with each of `SHARES` of its weights zero.
 
-    The model has its own weights again afterwards. `score` is the model's.
+    The model, whose scorer it is, has its own weights again afterwards.
     """
-    from workers.exporting.scoring import scores_by_group
+    from workers.exporting.group_scores import GroupScores, score_groups
 
     kernels = [kernel for layer in _flat(model) for kernel in _kernels(layer)]
     whole = [np.array(kernel) for kernel in kernels]
 
-    def without(share: float) -> Callable[..., Mapping[str, float]]:
-        values = _without_smallest(whole, share)
+    def assign(values: Sequence[np.ndarray]) -> None:
+        for kernel, value in zip(kernels, values, strict=True):
+            kernel.assign(value)
 
-        def without_them(*group: Any) -> Mapping[str, float]:
-            for kernel, value in zip(kernels, values, strict=True):
-                kernel.assign(value)
-            return score(*group)
-
-        return without_them
-
+    pruned = [_without_smallest(whole, share) for share in SHARES]
     try:
-        found = scores_by_group([without(share) for share in SHARES], part)
+        found = score_groups([GroupScores(scorer, partial(assign, values)) for values in pruned], part)
     finally:
-        for kernel, weights in zip(kernels, whole, strict=True):
-            kernel.assign(weights)
+        assign(whole)
     return list(zip(SHARES, found, strict=True))
 
 
@@ -157,14 +154,15 @@ def _outputs(model: Any, part: Part) -> dict[str, np.ndarray]:
     import keras
     import tensorflow as tf
 
-    try:
-        inputs = model.inputs
-        known = {layer.name: layer.output for layer in model.layers if not _is_model(layer)}
-    except (AttributeError, ValueError):  # a subclassed model, or a layer that is called twice
-        return {}
+    graph = getattr(model, "_functional", model)  # a Sequential's
+    calls = chain(*getattr(graph, "_nodes_by_depth", {}).values())  # of this model: a layer may be in several
+    known = {call.operation.name: call.outputs[0] for call in calls if not _is_model(call.operation)}
     tensors = {name: output for name, output in known.items() if _has_units(output)}
+    if not tensors:
+        return {}
     x = next(iter(part.dataset))[0] if part.dataset is not None else part.x
-    found = keras.Model(inputs, tensors).predict(tf.nest.map_structure(lambda array: array[:ROWS], x), verbose=0)
+    rows = tf.nest.map_structure(lambda array: tf.convert_to_tensor(array[:ROWS]), x)  # Keras knows no arrays of text
+    found = keras.Model(model.inputs, tensors).predict(rows, verbose=0)
     return {name: np.asarray(output, dtype="float32") for name, output in found.items()}
 
 
