@@ -75,6 +75,27 @@ def coarse(hp):
     model.compile("sgd", "mse")
     return model
 
+def pictures():
+    return random.uniform(size=(90, 8, 8, 1)).astype("float32"), y[:, 0]
+
+AUGMENTATIONS = ["Flip", "Rotation", "Zoom", "Translation", "Contrast", "Brightness"]
+
+class Augmented(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.flip, self.noise = keras.layers.RandomFlip(), keras.layers.GaussianNoise(1.0)
+        self.flat, self.answer = keras.layers.Flatten(), keras.layers.Dense(2, "softmax")
+    def call(self, inputs):
+        return self.answer(self.flat(self.noise(self.flip(inputs))))
+
+def augmented(hp):
+    size = {"Rotation": [0.5], "Zoom": [0.5], "Translation": [0.5, 0.5], "Contrast": [0.5], "Brightness": [0.5]}
+    layers = [getattr(keras.layers, f"Random{name}")(*size.get(name, [])) for name in AUGMENTATIONS]
+    last = [keras.layers.Dropout(0.5), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+    model = Augmented() if hp.Boolean("own", False) else keras.Sequential([keras.Input((8, 8, 1)), *layers, *last])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
 def loop(run):
     pass
 """
@@ -273,6 +294,18 @@ def test_a_subclassed_model(exported: Export) -> None:
     assert answer["scores"]["test"]["data_loss"] > 0
     assert answer["scores"]["standard_errors"]["test"]["data_loss"] > 0
     assert verify(Path(answer["path"])) == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_is_random_in_training_is_not_served(exported: Export, own: bool) -> None:
+    """Keras' augmentations are random unless they are told that nobody trains."""
+    answer, model, _ = exported("augmented", "pictures", {"own": own})
+    assert verify(Path(answer["path"])) == []
+    rows = np.random.default_rng(4).uniform(size=(5, 8, 8, 1)).astype("float32")
+    import tensorflow as tf
+
+    [found] = signature(answer["path"])(**{name: tf.constant(rows) for name in answer["inputs"]}).values()
+    np.testing.assert_allclose(found, model(rows, training=False), rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", "bfloat16"])

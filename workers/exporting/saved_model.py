@@ -62,7 +62,7 @@ def write_saved_model(
         raise ExportRefused(f"{folder} exists already and holds files: expected a new folder.")
     signature = signature_of(model, sample)
     named = signature.name(_limited(sample))
-    outputs = name_outputs(model, model(signature.arrange(named)))
+    outputs = _answer(model, signature, named)
     _require_finite(outputs)
     _save(model, signature, folder)
     extra = folder / EXTRA
@@ -93,10 +93,15 @@ def _save(model: keras.Model, signature: Signature, folder: Path) -> None:
     archive.track(model)
 
     def serve(named: dict[str, Any]) -> dict[str, Any]:
-        return name_outputs(model, model(signature.arrange(named)))
+        return _answer(model, signature, named)
 
     archive.add_endpoint("serve", serve, input_signature=[signature.specs])
     archive.write_out(str(folder), verbose=False)
+
+
+def _answer(model: keras.Model, signature: Signature, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Predictions by name. Layers such as RandomFlip train unless they are told otherwise."""
+    return name_outputs(model, model(signature.arrange(named), training=False))
 
 
 def _tolerance(model: keras.Model) -> float:
