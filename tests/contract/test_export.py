@@ -96,6 +96,16 @@ def augmented(hp):
     model.compile("sgd", "sparse_categorical_crossentropy")
     return model
 
+@keras.saving.register_keras_serializable()
+class Drawing(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs + keras.random.normal(keras.ops.shape(inputs))
+
+def drawing(hp):
+    model = keras.Sequential([keras.Input((3,)), Drawing(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
 def loop(run):
     pass
 """
@@ -377,6 +387,8 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(
     from workers.exporting.saved_model import ExportRefused
     from workers.trials.keras_files import NotThisModel
 
+    with pytest.raises(ExportRefused, match="something else \\(predictions\\) each time"):
+        exported("drawing", "single", {})
     _, _, request = exported("wide_and_deep", "named", {"units": 6})
     with pytest.raises(ExportRefused, match="holds files"):
         export(request)

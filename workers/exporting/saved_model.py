@@ -56,7 +56,7 @@ def write_saved_model(
         sources: input name -> column of the table, for the manifest; None: the signature's own.
 
     Raises:
-        ExportRefused: the folder holds something, or a prediction is NaN or infinite.
+        ExportRefused: the folder holds something, a prediction is NaN or infinite, or another one each time.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ExportRefused(f"{folder} exists already and holds files: expected a new folder.")
@@ -64,6 +64,7 @@ def write_saved_model(
     named = signature.name(_limited(sample))
     outputs = _answer(model, signature, named)
     _require_finite(outputs)
+    _require_same(outputs, _answer(model, signature, named))
     _save(model, signature, folder)
     extra = folder / EXTRA
     extra.mkdir()
@@ -126,6 +127,15 @@ def _require_finite(outputs: Mapping[str, Any]) -> None:
         if tensor.dtype.is_floating and not np.isfinite(tensor.numpy()).all():
             raise ExportRefused(
                 f"The model predicts NaN or infinity ({name}) for validation rows: it cannot be served."
+            )
+
+
+def _require_same(once: Mapping[str, Any], again: Mapping[str, Any]) -> None:
+    for name, tensor in once.items():
+        if tensor.dtype.is_floating and not np.allclose(tensor.numpy(), again[name].numpy(), rtol=1e-2, atol=1e-3):
+            raise ExportRefused(
+                f"The model predicts something else ({name}) each time it is asked about the same rows, so what is "
+                "served cannot be verified. Does it draw random numbers?"
             )
 
 
