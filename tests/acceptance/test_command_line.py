@@ -343,7 +343,7 @@ def test_a_failed_study_is_exit_code_1(tuner: Tuner, tmp_path: Path) -> None:
     assert "Last lines of its log" in tuner("trial", "explain", "study", "0").out
     shown = tuner("study", "show", "study").out
     assert re.search(
-        r"\nfailures +\d by .*; `tuner trial list study --state failed` lists them, `tuner trial ex", shown
+        r"\nfailures +\d x .*; `tuner trial list study --state failed` lists them, `tuner trial ex", shown
     )
 
 

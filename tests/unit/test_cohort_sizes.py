@@ -38,6 +38,30 @@ def test_a_cohort_is_no_larger_than_memory_allows(
 
 
 @pytest.mark.parametrize(
+    ("changes", "checked", "why"),
+    [
+        ({"trials": 400}, {}, None),
+        ({"trials": 15}, {}, "it takes 16 of them"),
+        ({"trials": 15, "repeats": 3}, {}, None),  # the repeats are company
+        ({"trials": 15, "cohort": 4}, {}, None),
+        ({"trials": 400, "cohort": 1}, {}, "`cohort` is 1"),
+        ({"trials": 15, "model": "m:build"}, {"alone": "it has a Lambda layer"}, "it has a Lambda layer"),
+        ({"trials": 400, "model": "m:build"}, {"alone": "it has a Lambda layer"}, "it has a Lambda layer"),
+        ({"trials": 400, "model": "m:build"}, {"liftable": ["units"]}, None),
+        ({"trials": 400, "loop": "m:train"}, {}, None),
+    ],
+)
+def test_a_study_says_why_its_trials_train_one_by_one(
+    changes: dict[str, Any], checked: dict[str, Any], why: str | None
+) -> None:
+    form = {**GOOD, **({"space": UNITS} if {"model", "loop"} & set(changes) else {}), **changes}
+    if "loop" in changes:
+        del form["data"]
+    told = parse(form).alone(checked)
+    assert told is None if why is None else why in str(told)
+
+
+@pytest.mark.parametrize(
     ("groups", "limits", "expected"),
     [
         ("0::/\n", {"memory.max": "max"}, None),

@@ -73,6 +73,7 @@ def _fields(now: StudySummary) -> dict[str, object]:
         "code": f"as it was submitted ({now.code[:12]})" if now.code else None,
         "share": _share(now),
         "trials": _trials(now),
+        "trained": f"one by one: {now.alone}" if now.alone else None,
         "failures": _failures(now),
         "time": duration(now.seconds),
         "stopping": _saved(now),

@@ -182,6 +182,18 @@ class StudyDefinition:
         wanted = self.cohort or max(self.repeats, min(COHORT, self.trials // 8))
         return min(wanted, checked.get("together") or wanted)
 
+    def alone(self, checked: Mapping[str, Any]) -> str | None:
+        """Why a worker is given one trial at a time, for people to read; None where it is given several, or a loop."""
+        if self.loop is not None or self.together(checked) > 1:
+            return None
+        if found := checked.get("alone"):
+            return str(found)
+        if self.cohort == 1:
+            return "`cohort` is 1"
+        if self.cohort is None and self.trials // 8 < 2:
+            return "a cohort is an eighth of a study's trials, so it takes 16 of them; or `cohort: 4` in the study"
+        return "the dry run found no parameter in which stacked models may differ"
+
     @property
     def folds(self) -> int:
         """Into how many parts the rows are divided that validate in turn; 1: some rows validate all trials."""

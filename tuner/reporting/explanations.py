@@ -65,7 +65,8 @@ def trial_story(database: Database, study: str, number: int) -> TrialStory:
     """Read a trial's rows. Raises UnknownName."""
     result = trial_result(database, study, number)
     row = study_row(database, study)
-    definition, _ = StudyDefinition.from_json_to_show(row.definition)
+    definition, unreadable = StudyDefinition.from_json_to_show(row.definition)
+    alone = None if unreadable else definition.alone(row.checked)
     with database.read() as s:
         trial = trials.get(s, row.id, number)
         if trial is None:
@@ -75,7 +76,7 @@ def trial_story(database: Database, study: str, number: int) -> TrialStory:
             trial.seed,
             _waited(result, definition),
             _fold(definition, number),
-            [_attempt(item) for item in trials.attempts(s, trial.id)],
+            [_attempt(item, alone) for item in trials.attempts(s, trial.id)],
             [_report(item) for item in reports.curve(s, trial.id)],
             [_decision(item) for item in decisions.of(s, trial.id)],
         )
@@ -113,7 +114,7 @@ def _fold(study: StudyDefinition, number: int) -> str | None:
     return f"{number % study.folds + 1} of {study.folds}" if study.folds > 1 else None
 
 
-def _attempt(row: Attempt) -> AttemptStory:
+def _attempt(row: Attempt, alone: str | None) -> AttemptStory:
     parts = [f"started {row.started_at.astimezone():%Y-%m-%d %H:%M:%S}"]
     if row.resumed_from:
         parts.append(f"resumed from epoch {row.resumed_from}")
@@ -121,8 +122,10 @@ def _attempt(row: Attempt) -> AttemptStory:
         parts.append(f"ended after {(row.ended_at - row.started_at).total_seconds():.1f} s")
     if row.cause:
         parts.append(f"{row.cause}: {row.message}")
-    how, line = (row.process_end, row.trained), ", ".join(parts)
-    return AttemptStory(row.token, row.worker, row.cause, *how, line, row.log or "")
+    trained, line = row.trained, ", ".join(parts)
+    if trained and trained.startswith("alone") and alone and alone not in trained:
+        trained = f"{trained}; no trial of the study has company, because {alone}"
+    return AttemptStory(row.token, row.worker, row.cause, row.process_end, trained, line, row.log or "")
 
 
 def _report(row: Report) -> EpochStory:

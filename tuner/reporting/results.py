@@ -63,6 +63,7 @@ class StudySummary:
     direction: str
     counts: dict[str, int]  # trials per state
     planned: int  # trials the study may propose
+    alone: str | None  # why its trials are trained one by one; None: they need not be, or a loop trains them
     best: TrialResult | None  # with repeats: the best repeat of the best configuration, the one that is promoted
     best_configuration: ConfigurationResult | None
     best_metrics: dict[str, float]  # every metric of the best trial at its best epoch
@@ -183,6 +184,7 @@ def summary(database: Database, name: str) -> StudySummary:
         direction=definition.direction,
         counts=totals.counts,
         planned=definition.trials,
+        alone=None if unreadable else definition.alone(row.checked),
         best=winner.trial,
         best_configuration=winner.configuration,
         best_metrics=winner.metrics,
