@@ -342,9 +342,7 @@ def test_a_failed_study_is_exit_code_1(tuner: Tuner, tmp_path: Path) -> None:
     assert "user_error" in tuner("trial", "list", "study").out
     assert "Last lines of its log" in tuner("trial", "explain", "study", "0").out
     shown = tuner("study", "show", "study").out
-    assert re.search(
-        r"\nfailures +\d x .*; `tuner trial list study --state failed` lists them, `tuner trial ex", shown
-    )
+    assert re.search(r"\nfailures +\d x .*; `tuner trial list study --state failed` lists them, `tuner trial ex", shown)
 
 
 def test_on_a_terminal_there_is_one_live_line_and_prints_stand_above_it(home: Path, tmp_path: Path) -> None:

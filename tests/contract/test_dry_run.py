@@ -106,6 +106,7 @@ def test_the_space_of_a_hypermodel_holds_what_its_fit_asks_for(check: Callable[.
 def test_tf_data_and_models_built_on_their_first_call_pass(check: Callable[..., CheckReport]) -> None:
     assert check("build", data="batches").problems == ()
     assert check("own_step", UNITS).problems == ()
+    assert check("own_parts", UNITS).problems == ()
 
 
 @pytest.mark.parametrize(

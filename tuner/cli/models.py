@@ -12,7 +12,7 @@ from tuner.cli.groups import Group
 from tuner.cli.numbers import TRIAL, VERSION
 from tuner.cli.opened import opened, opened_if_there
 from tuner.cli.output import Command, emit_fields, emit_json, emit_table, output_option, short
-from tuner.cli.summaries import counted
+from tuner.cli.summaries import counted, noted
 
 if TYPE_CHECKING:
     from db.engine import Database
@@ -90,6 +90,7 @@ def promote(
             "validation": version.scores.get("validation"),
             "test": version.scores.get("test"),
             "before": before,
+            "note": noted(version),
             "unseen rows": version.final.sentence if version.final else None,
             "test part": f"read {counted(version.scores.get('test_reads', 0), 'time')} for this study",
         }

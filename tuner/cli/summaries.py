@@ -190,6 +190,11 @@ def _saved(now: StudySummary) -> str | None:
     return f"saved {saved} of {all_epochs} epochs ({saved / all_epochs:.0%})" + (why if pruned else "")
 
 
+def noted(version: PromotedVersion) -> str | None:
+    """What could not be done when the version was promoted."""
+    return " ".join(version.scores.get("notes", [])) or None
+
+
 def _promoted(version: PromotedVersion | None) -> dict[str, object]:
     if version is None:
         return {}
@@ -197,6 +202,7 @@ def _promoted(version: PromotedVersion | None) -> dict[str, object]:
     told = {
         "test": version.scores.get("test"),
         "test part": f"read {counted(reads, 'time')} for this study" if reads else None,
+        "note": noted(version),
         "promoted": f"{version.name} version {version.number}, alias {version.alias}",
     }
     return {name: value for name, value in told.items() if value is not None}

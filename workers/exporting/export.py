@@ -5,11 +5,12 @@ Reads one JSON object on stdin and prints one JSON line on stdout; all else, use
     {"training": Training as JSON, "params": {...}, "seed": 7, "artifact_root": DIR, "trial": 17, "token": 1,
      "epoch": 9, "key": KEY | null, "sha256": SUM | null, "staging": DIR | null, "probe_rows": 16,
      "evaluate_test": true, "refit": null | EPOCHS}                        a null key needs epochs to train it again
-    {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null, "notes": [...],
+    {"ok": true, "path": DIR, "inputs": {...}, "outputs": {...}, "labels": [...] | null,
      "scores": {"validation": {metric: value} | null, "test": {metric: value} | null,
                 "standard_errors": {part: {metric: value}}, "rows": {part: number},
+                "notes": [sentence, ...],                                           only where there is something
                 "refit": {"epochs": number, "rows": number | null}}}                only after a refit
-    {"ok": true, "scores": {...}, "notes": [...]}                                where "staging" is null
+    {"ok": true, "scores": {...}}                                                where "staging" is null
     {"ok": false, "error": "One sentence."}                                       and exit code 1
 """
 
@@ -67,11 +68,11 @@ def _export_trial(
     model, refit = _model(training, folder, request, parts)
     test = parts.test if request.get("evaluate_test") else None
     scored = {"validation": None if refit else parts.validation, "test": test}
-    scores, notes = evaluate(model, scored)
+    scores = evaluate(model, scored)
     scores["rows"] = {name: part.rows for name, part in scored.items() if part is not None}
     scores.update(refit)
     if request["staging"] is None:
-        return {"scores": scores, "notes": notes}
+        return {"scores": scores}
     served, sources = model, None
     if state is not None:
         from workers.data.preprocessing import servable
@@ -85,7 +86,7 @@ def _export_trial(
         labels=parts.labels,
         sources=sources,
     )
-    return {**_answer(manifest, request), "scores": scores, "notes": notes}
+    return {**_answer(manifest, request), "scores": _noted(scores, manifest)}
 
 
 def _model(
@@ -119,7 +120,19 @@ def _export_loop(training: Training, folder: Path, about: dict[str, Any], reques
         raise ExportRefused(f"The model of {request['key']} cannot be loaded safely: {error}"[:1000]) from error
     sample = _drawn(model, request.get("probe_rows", PROBE_ROWS))
     manifest = write_saved_model(model, sample, Path(request["staging"]), about={**about, "scores": {}})
-    return {**_answer(manifest, request), "scores": {}, "notes": []}
+    return {**_answer(manifest, request), "scores": _noted({}, manifest)}
+
+
+def _noted(scores: dict[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores, with a note where some of what the model predicts could not be compared."""
+    if not manifest["random"]:
+        return scores
+    names = ", ".join(manifest["random"])
+    note = (
+        f"The model predicts something else each time it is asked about the same rows ({names}). "
+        "Of these predictions shapes were verified, not values."
+    )
+    return {**scores, "notes": [*scores.get("notes", []), note]}
 
 
 def probe(part: Part, state: Mapping[str, Any] | None, rows: int) -> Any:

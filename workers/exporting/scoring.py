@@ -13,12 +13,12 @@ from workers.trials.passage import numbers_of
 from workers.trials.penalty import PenaltySplit
 
 
-def evaluate(model: Any, parts: Mapping[str, Part | None]) -> tuple[dict[str, Any], list[str]]:
+def evaluate(model: Any, parts: Mapping[str, Part | None]) -> dict[str, Any]:
     """Every metric of the model on each part, with `data_loss` and `penalty`.
 
     Returns:
-        The metrics of each part by its name (None, and a note, where the model has none) and, as `standard_errors`,
-        those of the metrics of each part that has them; and the notes.
+        The metrics of each part by its name, None where the model has none; as `standard_errors` those of the metrics
+        of each part that has them; and as `notes` sentences, where there are any.
     """
     split = PenaltySplit(model)  # one for all: Keras traces the model's test step once
     scores: dict[str, Any] = dict.fromkeys(parts)
@@ -35,4 +35,4 @@ def evaluate(model: Any, parts: Mapping[str, Part | None]) -> tuple[dict[str, An
             errors[name] = standard_errors(values)
         except Exception as error:  # a model with a train step of its own need not be able to evaluate
             notes.append(f"The model could not be evaluated on the {name} part: {sentence_of(error)}")
-    return {**scores, "standard_errors": errors}, notes
+    return {**scores, "standard_errors": errors, **({"notes": notes} if notes else {})}

@@ -76,6 +76,8 @@ class Trial:
         epoch = self._progress.epoch + 1
         self._lane.report(epoch, metrics, seconds)
         require_finite(self._training, epoch, metrics)
+        if not self._model.built:
+            self._build_variables()  # a train step of the user's that calls parts of the model, and never all of it
         if self._progress.update(self._training, epoch, metrics):
             self._best = self._model.get_weights()
         if self._progress.over(self._training):
