@@ -105,6 +105,8 @@ def test_why_there_is_no_final_score() -> None:
     without = {"data": {"rows": {"train": 9, "validation": 3}}}
     assert without_test_part(STUDY, {"data": {"rows": {"train": 9, "validation": 3, "test": 3}}}) is None
     assert "data.held_back" in str(without_test_part(STUDY, without))
+    datasets = {"data": {**without["data"], "batches": {"train": 3, "validation": 1}}}
+    assert "a third dataset" in str(without_test_part(STUDY, datasets)), "their rows cannot be told apart"
     folded = str(without_test_part(replace(STUDY, data={"folds": 3}, repeats=3), without))
     assert "data.test" in folded and "held_back" not in folded, "which folds do not allow"
     assert "test_loss" in str(without_test_part(replace(STUDY, loop="m:train"), {}))

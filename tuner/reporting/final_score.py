@@ -124,6 +124,8 @@ def without_test_part(definition: StudyDefinition, checked: Mapping[str, Any]) -
             "every row chose it, each in its fold. In the next study `data.test: 0.2` keeps a fifth of them for this; "
             "where the data comes in parts, give a test part beside them."
         )
+    if "batches" in checked.get("data", {}):
+        return "every validation row chose it. In the next study give a third dataset, the test part, beside the two."
     return "every validation row chose it. In the next study `data.held_back: 0.33` keeps a third of them for this."
 
 
