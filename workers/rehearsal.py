@@ -163,7 +163,7 @@ class Rehearsal:
         built, metrics = self._train(corner, parts)
         self._look_at(built)
         self._metrics.update(metrics)
-        self._require_objective(metrics)
+        self._require_objective(metrics, built.model)
         if not self._exported and all(map(math.isfinite, metrics.values())):
             self._exported = True
             with mistakes("The trained model cannot be exported as a SavedModel", corner):
@@ -210,7 +210,7 @@ class Rehearsal:
                     "it as a class derived from keras.layers.Layer, or with keras.ops."
                 )
 
-    def _require_objective(self, metrics: Mapping[str, float]) -> None:
+    def _require_objective(self, metrics: Mapping[str, float], model: keras.Model) -> None:
         objective = self._training.objective
         if objective in metrics:
             self._objectives.append(metrics[objective])
@@ -219,6 +219,9 @@ class Rehearsal:
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         if objective.endswith("data_loss"):
             hint = " It exists where train_step and test_step call self.compute_loss(...)."
+        with suppress(Exception):  # a user's class may say it in another way
+            if objective.removeprefix("val_") in model.get_metrics_result():
+                hint = " It has a number for each class, where one is expected: see its `average`, such as 'macro'."
         raise Refused(
             f"The model does not log the objective {objective!r}; it logs {', '.join(sorted(metrics))}.{hint}"
         )

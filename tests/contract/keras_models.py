@@ -37,6 +37,26 @@ def broken() -> Any:
     return (x * np.nan, y), validation
 
 
+def one_hot() -> Any:
+    (x, y), (x_val, y_val) = blobs()
+    return (x, keras.utils.to_categorical(y, 3)), (x_val, keras.utils.to_categorical(y_val, 3))
+
+
+class Batches(keras.utils.PyDataset):
+    """The blobs in batches of 32."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        (x, y), _ = blobs()
+        return x[32 * index : 32 * index + 32], y[32 * index : 32 * index + 32]
+
+
+def batch_by_batch() -> Any:
+    return Batches(), Batches()
+
+
 def leaving() -> Any:
     sys.exit("no data today")
 
@@ -227,6 +247,13 @@ def few_classes(hp: keras_tuner.HyperParameters) -> keras.Model:
     """For two classes, where the data has three: an error of the graph."""
     model = keras.Sequential([keras.layers.Dense(hp.Int("units", 4, 8)), keras.layers.Dense(2, "softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def per_class(hp: keras_tuner.HyperParameters) -> keras.Model:
+    """A metric of several numbers."""
+    model = keras.Sequential([keras.layers.Dense(hp.Int("units", 4, 8)), keras.layers.Dense(3, "softmax")])
+    model.compile("adam", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
     return model
 
 

@@ -160,6 +160,17 @@ def test_the_space_is_read_although_the_defaults_are_left_out(check: Callable[..
             {"space": UNITS},
             "on this data with units=4: InvalidArgumentError: Received a label value of ",
         ),
+        (
+            "per_class",
+            {"space": UNITS, "data": "one_hot", "objective": "val_f1_score"},
+            "does not log the objective 'val_f1_score'; it logs data_loss, loss, penalty, val_data_loss, val_loss, "
+            "val_penalty. It has a number for each class",
+        ),
+        (
+            "build",
+            {"data": "batch_by_batch"},
+            "batch_by_batch: x is a PyDataset, expected arrays, or a tf.data.Dataset",
+        ),
         ("few_classes", {}, "The model cannot be trained on this data: InvalidArgumentError: Received a label value"),
         ("own_loss", {"space": UNITS}, "where train_step and test_step call self.compute_loss"),
         (

@@ -27,6 +27,7 @@ from workers.data.targets import Targets, array_targets
 
 PARTS_IN_ORDER = ("train", "validation", "test")
 PARTS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+BATCHED = {"PyDataset", "DataLoader"}  # Keras' and PyTorch's classes that give batches by number
 FIELDS = {"x": "x", "y": "y", "w": "weight", "weight": "weight", "sample_weight": "weight"}
 EXPECTED = "expected (x, y), ((x, y), (x_validation, y_validation)), a dict of these names, or (dataset, dataset)"
 
@@ -170,6 +171,11 @@ def _arrays(value: Any, what: str) -> Any:
 
 
 def _array(value: Any, what: str) -> np.ndarray:
+    if batched := BATCHED & {base.__name__ for base in type(value).__mro__}:
+        raise DataError(
+            f"{what} is a {batched.pop()}, expected arrays, or a tf.data.Dataset of batches, which "
+            "tf.data.Dataset.from_generator makes of anything that can be gone through."
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:  # PyTorch's of a tensor that has a gradient
