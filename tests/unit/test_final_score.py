@@ -109,7 +109,7 @@ def test_why_there_is_no_final_score() -> None:
     assert "a third dataset" in str(without_test_part(STUDY, datasets)), "their rows cannot be told apart"
     folded = str(without_test_part(replace(STUDY, data={"folds": 3}, repeats=3), without))
     assert "data.test" in folded and "held_back" not in folded, "which folds do not allow"
-    assert "test_loss" in str(without_test_part(replace(STUDY, loop="m:train"), {}))
+    assert "test_accuracy" in str(without_test_part(replace(STUDY, loop="m:train"), {}))
 
 
 @pytest.mark.parametrize("objective", ["val_loss", "loss"])

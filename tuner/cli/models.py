@@ -81,21 +81,23 @@ def promote(
     if output == "json":
         emit_json(version)
         return
-    emit_fields(
-        {
-            "promoted": f"{version.name} version {version.number}, alias {version.alias}",
-            "from": f"trial {version.trial} of study {version.study}",
-            "parameters": version.params,
-            "trained again": _refit(version),
-            "validation": version.scores.get("validation"),
-            "test": version.scores.get("test"),
-            "before": before,
-            "note": noted(version),
-            "unseen rows": version.final.sentence if version.final else None,
-            "test part": f"read {counted(version.scores.get('test_reads', 0), 'time')} for this study",
-        }
-    )
+    emit_fields(_fields(version, before))
     click.echo(version.path)
+
+
+def _fields(version: PromotedVersion, before: str | None) -> dict[str, object]:
+    return {
+        "promoted": f"{version.name} version {version.number}, alias {version.alias}",
+        "from": f"trial {version.trial} of study {version.study}",
+        "parameters": version.params,
+        "trained again": _refit(version),
+        "validation": version.scores.get("validation"),
+        "test": version.scores.get("test"),
+        "before": before,
+        "note": noted(version),
+        "unseen rows": version.final.sentence if version.final else None,
+        "test part": f"read {counted(version.scores.get('test_reads', 0), 'time')} for this study",
+    }
 
 
 def _before(database: Database, study: str, name: str, alias: str) -> str | None:

@@ -158,7 +158,8 @@ def regularization(name: str, trial: int | None, output: str) -> None:
 
     settings = Settings.load()
     database = opened(settings)
-    click.echo("Looking into the models that were kept: about twenty seconds ...", err=True)
+    regularization.chosen(database, name, trial)  # what cannot be looked into is said first
+    click.echo("Looking into the models that were kept: about half a minute ...", err=True)
     found = regularization.regularization(database, settings, name, trial)
     if output == "json":
         emit_json(found)

@@ -24,7 +24,7 @@ from tuner.errors import InvalidInput
 from tuner.payload.user_code import with_code
 from tuner.promoting.model_processes import look_into_models
 from tuner.promoting.paired import Scores, incomparable, score_of, worse_by
-from tuner.promoting.promotion import choose
+from tuner.promoting.promotion import Choice, choose
 from workers.exporting.layer import Layer
 
 MOST = 5  # models that are looked into, the best ones
@@ -73,16 +73,22 @@ def regularization(database: Database, settings: Settings, study: str, trial: in
         NothingToPromote: no completed trial with a finite objective, or its model was not kept.
         PromotionFailed: the process that looks into them failed.
     """
-    choice = choose(database, study, trial)
+    choice = chosen(database, study, trial)
     definition = choice.definition
-    if problem := incomparable(definition, choice.trial):
-        raise InvalidInput(f"{problem} What its trials reported: tuner study tensorboard {study}")
     with database.read() as s:
         kept = [choice.trial] if trial is not None else _kept(s, choice.study.id, definition)
         models = [(item, artifact) for item in kept if (artifact := artifacts.model(s, item.id))]
     found = look_into_models(definition, models, with_code(database, settings, choice.study))
     judged = tuple(_judged(definition, item, what) for (item, _), what in zip(models, found, strict=True))
     return Regularization(study, definition.objective, judged, _sentence(definition.objective, judged[0]))
+
+
+def chosen(database: Database, study: str, trial: int | None = None) -> Choice:
+    """The best trial, or the one that is named. Raises what `regularization` does before it takes its time."""
+    choice = choose(database, study, trial)
+    if problem := incomparable(choice.definition, choice.trial):
+        raise InvalidInput(f"{problem} What its trials reported: tuner study tensorboard {study}")
+    return choice
 
 
 def _kept(s: Session, study_id: int, definition: StudyDefinition) -> list[Trial]:

@@ -116,7 +116,8 @@ def without_test_part(definition: StudyDefinition, checked: Mapping[str, Any]) -
     `checked`: the report of its dry run.
     """
     if definition.loop is not None:
-        return "its loop reported no metric such as test_loss beside its objective val_loss."
+        wanted = f"test_{definition.objective.removeprefix('val_')}"
+        return f"its loop reported no metric such as {wanted} beside its objective {definition.objective}."
     if "test" in checked.get("data", {}).get("rows", {}):
         return None
     if definition.folds > 1:

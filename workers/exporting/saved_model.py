@@ -69,8 +69,7 @@ def write_saved_model(
     extra = folder / EXTRA
     extra.mkdir()
     probe = {"inputs": _json(named), "outputs": _json(outputs), "tolerance": _tolerance(model), "random": drawn}
-    text = json.dumps({"signature": "serving_default", **probe}, ensure_ascii=False)
-    (extra / PROBE).write_text(text, encoding="utf-8")
+    _dump(extra / PROBE, {"signature": "serving_default", **probe}, indent=None)
     if labels is not None:
         _dump(extra / LABELS, labels)
     if find_spec("tensorflow_serving") is not None:
@@ -178,8 +177,8 @@ def _write_warmup(path: Path, named: Mapping[str, Any], model_name: str) -> None
         writer.write(record.SerializeToString())
 
 
-def _dump(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+def _dump(path: Path, value: Any, indent: int | None = 1) -> None:
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False), encoding="utf-8")
 
 
 def _sums(folder: Path) -> dict[str, str]:
