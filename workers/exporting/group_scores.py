@@ -84,9 +84,8 @@ class GroupScores:
         if len(self._states) == 1:
             self._first = rows
         elif len(self._states) == 2:
-            with suppress(
-                Exception
-            ):  # metrics of a user's own may be kept anywhere: a group's score is all there is then
+            # Metrics of a user's own may be kept anywhere: then each group's own score is all there is.
+            with suppress(Exception):
                 self._sums = self._found_sums()
 
     def values(self) -> dict[str, list[float]]:
