@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 from search_spaces import Space, from_keras_tuner
 from workers import devices
-from workers.cohorts.lifted import require_small
+from workers.cohorts.lifted import MOST_WEIGHTS, require_small
 from workers.cohorts.rehearsing import liftable
 from workers.cohorts.structure import BYTES_PER_WEIGHT
 from workers.contract import CheckReport, Member, Resources, Training
@@ -30,12 +31,13 @@ from workers.refusals import LeftOut, Refused, mistakes
 from workers.trials import models
 from workers.trials.gate import Gate
 from workers.trials.graphs import dismantle
-from workers.trials.hyperparameters import asked, explore
+from workers.trials.hyperparameters import asked, explore, own_fit
 from workers.trials.progress import ObjectiveMissing
 from workers.trials.seeds import set_seeds
 from workers.trials.training import BATCH_SIZE, Trial
 
-FITS = 3  # corners that train; the others are only built
+FITS = 3  # corners that train; the others are only built. Two where these take long
+LONG_SECONDS = 20.0
 DRAWS = 50  # most points drawn where the user's code leaves out every corner
 LEAVING_OUT = " Correct it, or have it raise keras_tuner.errors.FailedTrialError where no trial is wanted."
 OURS = {"batch_size"}  # parameters that training looks at, whether or not the model does
@@ -56,8 +58,10 @@ class Rehearsal:
         self._exported = False
         self._liftable: tuple[str, ...] = ()
         self._alone: str | None = None
-        self._points: list[dict[str, Any]] = []  # that were built; as many of them as may be were trained
-        self._diverged = 0
+        self._points: list[dict[str, Any]] = []  # that were built, the first ones trained as well
+        self._small: list[dict[str, Any]] = []  # those of them whose models are small enough for a stack
+        self._trained = self._diverged = 0  # of these points
+        self._began = 0.0  # of the monotonic clock, the first of them
         self._objectives: list[float] = []  # after two batches, one of each corner that was trained
 
     def report(self) -> CheckReport:
@@ -88,7 +92,7 @@ class Rehearsal:
         self._try_points(space, parts)
         self._require_asked(space)
         self._look_for_stacks(space, parts)
-        if self._diverged == min(FITS, len(self._points)):
+        if self._diverged == self._trained:
             raise Refused(
                 "The loss or the objective was NaN or infinite after two batches at every corner of the space. Look "
                 "for NaN in the data, for labels outside the model's classes, and for too large a learning rate."
@@ -98,6 +102,7 @@ class Rehearsal:
     def _try_points(self, space: Space, parts: Parts) -> None:
         """Every corner. Where the user's code leaves them all out, points drawn from the space until it takes one."""
         corners, draw = space.corners(), random.Random(0)
+        self._diverged, self._began = 0, time.monotonic()
         for corner in corners:
             self._try(corner, parts)
         for _ in range(DRAWS):
@@ -111,11 +116,13 @@ class Rehearsal:
 
     def _try(self, point: dict[str, Any], parts: Parts) -> None:
         """Train there, or only build where enough were trained, unless the user's code leaves it out."""
+        enough = FITS - 1 if time.monotonic() - self._began > LONG_SECONDS else FITS
         try:
-            if len(self._points) < FITS:
+            if len(self._points) < enough:
                 self._train_at(point, parts)
+                self._trained += 1
             else:
-                self._look_at(self._build(point, parts))
+                self._look_at(self._build(point, parts), point)
             self._points.append(point)
         except LeftOut as error:
             self._left_out = str(error)
@@ -127,7 +134,7 @@ class Rehearsal:
             return
         try:
             require_small(min(self._weights, default=0))  # smaller models of the space may still train together
-            self._liftable = liftable(self._training, space, self._points, parts)
+            self._liftable = liftable(self._training, space, self._small, parts)
         except CannotStack as error:
             self._alone = str(error)
         except Exception as error:  # nothing that only stacks need may stop a study
@@ -154,14 +161,15 @@ class Rehearsal:
             raise Refused("The mlp family needs a space, such as `space: {family: mlp}`.")
         with mistakes("The search space cannot be read from the model"):
             hp = explore(lambda hp: models.build_with(self._training, hp))
-            with suppress(LeftOut):
-                built, _ = self._train({}, parts)
-                hp.merge(built.hp, overwrite=False)  # what a HyperModel's own fit asks for
+            if own_fit(models.load_builder(self._training)) is not None:
+                with suppress(LeftOut):
+                    built, _ = self._train({}, parts)
+                    hp.merge(built.hp, overwrite=False)  # what it asks for
             return from_keras_tuner(hp)
 
-    def _train_at(self, corner: Mapping[str, Any], parts: Parts) -> None:
+    def _train_at(self, corner: dict[str, Any], parts: Parts) -> None:
         built, metrics = self._train(corner, parts)
-        self._look_at(built)
+        self._look_at(built, corner)
         self._metrics.update(metrics)
         self._require_objective(metrics, built.model)
         if not self._exported and all(map(math.isfinite, metrics.values())):
@@ -199,10 +207,13 @@ class Rehearsal:
         finally:
             trial.close()
 
-    def _look_at(self, built: models.Built) -> None:
+    def _look_at(self, built: models.Built, point: dict[str, Any]) -> None:
         self._asked |= asked(built.hp)
-        if built.model.built:
-            self._weights.append(built.model.count_params())
+        weights = built.model.count_params() if built.model.built else 0
+        if weights:
+            self._weights.append(weights)
+        if weights <= MOST_WEIGHTS:
+            self._small.append(point)
         for layer in built.model._flatten_layers():
             if isinstance(layer, keras.layers.Lambda):
                 raise Refused(

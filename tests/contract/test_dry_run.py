@@ -171,7 +171,7 @@ def test_the_space_is_read_although_the_defaults_are_left_out(check: Callable[..
             {"data": "batch_by_batch"},
             "batch_by_batch: x is a PyDataset, expected arrays, or a tf.data.Dataset",
         ),
-        ("few_classes", {}, "The model cannot be trained on this data: InvalidArgumentError: Received a label value"),
+        ("few_classes", {}, "on this data with units=4: InvalidArgumentError: Received a label value"),
         ("own_loss", {"space": UNITS}, "where train_step and test_step call self.compute_loss"),
         (
             "own_tracker",

@@ -22,7 +22,7 @@ OURS = {"batch_size"}  # of all rows of a stack
 def liftable(training: Training, space: Space, points: Sequence[Mapping[str, Any]], parts: Parts) -> tuple[str, ...]:
     """The parameters in which the members of a cohort may differ.
 
-    `points` are those of the space's corners at which the user's code builds a model.
+    `points` are those of the space's corners at which the user's code builds a small model.
 
     Raises:
         CannotStack: trials of this study train one by one.
