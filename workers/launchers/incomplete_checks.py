@@ -9,9 +9,7 @@ from workers.launchers import machine
 from workers.launchers.transport import Gone
 
 LINES = 5  # of what the worker said last
-_NOTICE = re.compile(
-    r"[IWE]\d{4} \d\d:|[IWE]0000 |WARNING: All log messages before absl"
-)  # TensorFlow introduces itself
+_NOTICE = re.compile(r"[IWE]\d{4} \d\d:|[IWE]0000 |WARNING: All log messages before absl")  # TensorFlow's, at its start
 
 
 def why_incomplete(gone: Gone, training: Training) -> str:
